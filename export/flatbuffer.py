@@ -1,0 +1,224 @@
+"""The `.tflite` flatbuffer: reading, writing, and what stands in it.
+
+Parsing and packing are LiteRT's own generated schema; this module adds names to its numbers.
+"""
+
+import struct
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import flatbuffers
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert import schema_py_generated as schema
+
+# The schema's object API is generated without types.
+Model: TypeAlias = Any
+Subgraph: TypeAlias = Any
+Operator: TypeAlias = Any
+Tensor: TypeAlias = Any
+
+FILE_IDENTIFIER = b"TFL3"
+# Flatbuffer offsets are 32-bit signed: a model and its buffers must stay below this.
+MAX_BYTES = 2**31 - 1
+
+_OP_NAMES = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
+_TYPE_NAMES = {v: k for k, v in vars(schema.TensorType).items() if isinstance(v, int)}
+_NUMPY = {
+    schema.TensorType.FLOAT32: np.dtype(np.float32),
+    schema.TensorType.FLOAT16: np.dtype(np.float16),
+    schema.TensorType.INT64: np.dtype(np.int64),
+    schema.TensorType.INT32: np.dtype(np.int32),
+    schema.TensorType.INT16: np.dtype(np.int16),
+    schema.TensorType.INT8: np.dtype(np.int8),
+    schema.TensorType.UINT8: np.dtype(np.uint8),
+    schema.TensorType.BOOL: np.dtype(np.bool_),
+}
+
+
+class FlatbufferError(ValueError):
+    """The bytes are not a whole `.tflite` flatbuffer."""
+
+
+@dataclass(frozen=True)
+class OpUse:
+    """How often one op stands in one signature's graph."""
+
+    signature: str
+    op: str
+    version: int
+    count: int
+
+
+@dataclass(frozen=True)
+class TensorSize:
+    """A constant's place in the file: its role, shape, type and bytes (a shared buffer once)."""
+
+    name: str
+    role: str
+    shape: tuple[int, ...]
+    dtype: str
+    bytes: int
+
+
+def read(source: bytes | Path) -> Model:
+    """Parses a model.
+
+    Raises:
+        FlatbufferError: not a `.tflite` file, or a damaged one.
+    """
+    data = source if isinstance(source, bytes) else source.read_bytes()
+    if len(data) < 8 or data[4:8] != FILE_IDENTIFIER:
+        raise FlatbufferError("no TFL3 identifier: this is not a .tflite file")
+    try:
+        return schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
+    except (struct.error, IndexError, ValueError, TypeError, AttributeError, MemoryError) as error:
+        raise FlatbufferError(f"damaged .tflite file: {error}") from error
+
+
+def write(model: Model) -> bytes:
+    """Packs a model; equal models give equal bytes.
+
+    Raises:
+        FlatbufferError: the file would pass the flatbuffer limit of 2 GiB.
+    """
+    size = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
+    if size > MAX_BYTES:
+        raise FlatbufferError(f"{size:,} bytes of constants pass the 2 GiB limit of a .tflite file")
+    builder = flatbuffers.Builder(size + 65_536)
+    builder.Finish(model.Pack(builder), file_identifier=FILE_IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def op_name(model: Model, op: Operator) -> str:
+    """The op's builtin name, or `CUSTOM:` and the custom op's own name (Flex ops are such)."""
+    code = model.operatorCodes[op.opcodeIndex]
+    # The older one-byte field holds codes below 127, and stands alone in old files.
+    name = _OP_NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
+    return f"CUSTOM:{text(code.customCode)}" if name == "CUSTOM" else name
+
+
+def op_code(model: Model, name: str, version: int) -> int:
+    """Index of the op's code in the model, added where it isn't there yet."""
+    builtin = getattr(schema.BuiltinOperator, name)
+    for index, code in enumerate(model.operatorCodes):
+        if code.version == version and builtin == max(code.builtinCode, code.deprecatedBuiltinCode):
+            return index
+    code = schema.OperatorCodeT()
+    code.builtinCode = builtin
+    code.deprecatedBuiltinCode = min(builtin, 127)
+    code.version = version
+    model.operatorCodes.append(code)
+    return len(model.operatorCodes) - 1
+
+
+def operators(model: Model) -> Iterator[tuple[Subgraph, Operator, str]]:
+    """Every op of every subgraph, with its name."""
+    for subgraph in model.subgraphs:
+        for op in subgraph.operators:
+            yield subgraph, op, op_name(model, op)
+
+
+def inputs(op: Operator) -> list[int]:
+    """The op's input tensors' indices; -1 stands for one left out."""
+    return [int(i) for i in op.inputs] if op.inputs is not None else []
+
+
+def text(value: bytes | str | None) -> str:
+    """A flatbuffer string as text."""
+    return value.decode() if isinstance(value, bytes) else value or ""
+
+
+def type_name(tensor: Tensor) -> str:
+    """The tensor's type as the schema names it, such as `FLOAT32`."""
+    return _TYPE_NAMES[tensor.type]
+
+
+def shape(tensor: Tensor) -> tuple[int, ...]:
+    """The tensor's static shape; a dynamic dimension stands as 1."""
+    return tuple(int(d) for d in tensor.shape) if tensor.shape is not None else ()
+
+
+def raw(model: Model, tensor: Tensor) -> npt.NDArray[np.uint8] | None:
+    """A constant's bytes, or None for a tensor that is computed."""
+    data = model.buffers[tensor.buffer].data
+    return None if data is None or len(data) == 0 else np.asarray(data, np.uint8)
+
+
+def constant(model: Model, tensor: Tensor) -> npt.NDArray[Any] | None:
+    """A numeric constant's values, or None for a computed tensor or one of strings."""
+    data = raw(model, tensor)
+    dtype = _NUMPY.get(tensor.type)
+    if data is None or dtype is None:
+        return None
+    return data.view(dtype).reshape(shape(tensor))
+
+
+def strings(model: Model, tensor: Tensor) -> list[bytes]:
+    """A constant string tensor's values.
+
+    Layout (TensorFlow Lite's string_util.h): int32 count, count + 1 int32 offsets, the bytes.
+    """
+    data = raw(model, tensor)
+    if data is None:
+        return []
+    content = data.tobytes()
+    (count,) = struct.unpack_from("<i", content)
+    offsets = struct.unpack_from(f"<{count + 1}i", content, 4)
+    return [content[a:b] for a, b in zip(offsets, offsets[1:], strict=False)]
+
+
+def signature_names(model: Model) -> dict[int, str]:
+    """Each signature's subgraph index and name."""
+    return {d.subgraphIndex: text(d.signatureKey) for d in model.signatureDefs or []}
+
+
+def op_uses(model: Model) -> tuple[OpUse, ...]:
+    """The op list by signature; the tables' initializer goes as `(initializer)`."""
+    names = signature_names(model)
+    uses: Counter[tuple[str, str, int]] = Counter()
+    for index, subgraph in enumerate(model.subgraphs):
+        for op in subgraph.operators:
+            version = model.operatorCodes[op.opcodeIndex].version
+            uses[names.get(index, "(initializer)"), op_name(model, op), version] += 1
+    return tuple(OpUse(*key, count) for key, count in sorted(uses.items()))
+
+
+def vocabularies(model: Model) -> tuple[tuple[bytes, ...], ...]:
+    """The keys of each string hash table, in the order of their ids."""
+    found = []
+    for subgraph, op, name in operators(model):
+        if name == "HASHTABLE_IMPORT":
+            found.append(tuple(strings(model, subgraph.tensors[inputs(op)[1]])))
+    return tuple(found)
+
+
+def tensor_sizes(model: Model) -> tuple[TensorSize, ...]:
+    """Every constant above 256 bytes, largest first; a shared buffer counts once."""
+    roles: dict[int, TensorSize] = {}
+    for subgraph, op, name in operators(model):
+        for position, index in enumerate(inputs(op)):
+            if index < 0:
+                continue
+            tensor = subgraph.tensors[index]
+            data = raw(model, tensor)
+            if data is None or len(data) <= 256 or tensor.buffer in roles:
+                continue
+            role = _role(name, position, tensor)
+            roles[tensor.buffer] = TensorSize(
+                text(tensor.name), role, shape(tensor), type_name(tensor), len(data)
+            )
+    return tuple(sorted(roles.values(), key=lambda size: -size.bytes))
+
+
+def _role(op: str, position: int, tensor: Tensor) -> str:
+    if op.startswith("HASHTABLE") or type_name(tensor) == "STRING":
+        return "vocabulary"
+    if op == "GATHER" and position == 0:
+        return "embedding table"
+    if op in ("FULLY_CONNECTED", "DEQUANTIZE"):
+        return "dense"
+    return "other"
