@@ -1,0 +1,83 @@
+"""The child process that holds an interpreter: the only module that imports one.
+
+`export.runtime` starts it as `python -m export.interpreter MODULE`, and talks to it in pickles
+over its standard input and output. A process of its own, because tflite-runtime can't share one
+with TensorFlow (their C++ bindings clash), and because a runtime may abort on a damaged file.
+"""
+
+import importlib
+import os
+import pickle
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+class Server:
+    """Answers requests, one at a time, with one interpreter module."""
+
+    def __init__(self, module: str) -> None:
+        self._api = importlib.import_module(module)
+        self._interpreter: Any = None
+        self._runners: dict[str, Any] = {}
+
+    def open(self, model: Path | bytes, xnnpack: bool, threads: int) -> dict[str, Any]:
+        """Loads a file; returns its signatures."""
+        resolver = self._api.OpResolverType
+        source = {"model_content": model} if isinstance(model, bytes) else {"model_path": str(model)}
+        self._interpreter = self._api.Interpreter(
+            **source,
+            num_threads=threads,
+            experimental_op_resolver_type=(
+                resolver.AUTO if xnnpack else resolver.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+            ),
+        )
+        signatures: dict[str, Any] = self._interpreter.get_signature_list()
+        self._runners = {name: self._interpreter.get_signature_runner(name) for name in signatures}
+        return signatures
+
+    def run(self, signature: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Runs a signature once."""
+        outputs: dict[str, Any] = self._runners[signature](**inputs)
+        return outputs
+
+    def times(self, signature: str, inputs: dict[str, Any], repeats: int) -> list[float]:
+        """Runs a signature repeatedly; seconds of each whole call, inputs and outputs included."""
+        runner, seconds = self._runners[signature], []
+        for _ in range(repeats):
+            start = time.perf_counter()
+            runner(**inputs)
+            seconds.append(time.perf_counter() - start)
+        return seconds
+
+    def resident(self) -> int:
+        """Resident memory of this process, bytes."""
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def main() -> None:
+    """Serves until standard input ends."""
+    requests = os.fdopen(os.dup(0), "rb")
+    replies = os.fdopen(os.dup(1), "wb")
+    # Whatever a native library prints must not get between the replies.
+    os.dup2(2, 1)
+    server: Server | None = None
+    while True:
+        try:
+            name, arguments = pickle.load(requests)
+        except EOFError:
+            return
+        try:
+            if server is None:
+                server = Server(sys.argv[1])
+            reply = (True, getattr(server, name)(*arguments))
+        except Exception as error:  # Passed on whole: the caller names it.
+            reply = (False, f"{type(error).__name__}: {error}")
+        pickle.dump(reply, replies)
+        replies.flush()
+
+
+if __name__ == "__main__":
+    main()

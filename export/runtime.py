@@ -1,0 +1,209 @@
+"""TFLite runtimes: one small interface to each, with the interpreter in a child process."""
+
+import importlib.metadata
+import importlib.util
+import pickle
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+class RuntimeUnavailableError(ValueError):
+    """The runtime asked for is unknown or not installed here."""
+
+
+class RuntimeFailure(RuntimeError):
+    """The runtime refused to load the file or to run it, or crashed; the message says which."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A TFLite interpreter that Python can import.
+
+    Attributes:
+        name: what `--runtime` takes.
+        module: the module whose `Interpreter` it is.
+        package: the distribution that carries it.
+    """
+
+    name: str
+    module: str
+    package: str
+
+    @property
+    def installed(self) -> bool:
+        """Whether its distribution is installed here."""
+        try:
+            return bool(self.version)
+        except importlib.metadata.PackageNotFoundError:
+            return False
+
+    @property
+    def version(self) -> str:
+        """The installed distribution's version."""
+        return importlib.metadata.version(self.package)
+
+    def open(self, model: Path | bytes, xnnpack: bool = True, threads: int = 1) -> "Session":
+        """Loads a file in a new child process and makes it ready.
+
+        Args:
+            model: a path, which lets the runtime map the file, or the file's bytes.
+            xnnpack: with the XNNPACK delegate, the default on phones, or the plain kernels.
+            threads: CPU threads.
+
+        Raises:
+            RuntimeFailure: the runtime can't load it.
+        """
+        return Session(self, model, xnnpack, threads)
+
+
+RUNTIMES: Mapping[str, Runtime] = MappingProxyType(
+    {
+        runtime.name: runtime
+        for runtime in (
+            Runtime("tflite-runtime", "tflite_runtime.interpreter", "tflite-runtime"),
+            Runtime("litert", "ai_edge_litert.interpreter", "ai-edge-litert"),
+            Runtime("tensorflow", "tensorflow.lite.python.interpreter", "tensorflow"),
+        )
+    }
+)
+
+
+def installed() -> tuple[Runtime, ...]:
+    """The runtimes that are installed here, oldest first."""
+    return tuple(runtime for runtime in RUNTIMES.values() if runtime.installed)
+
+
+def named(name: str) -> Runtime:
+    """The runtime of that name.
+
+    Raises:
+        RuntimeUnavailableError: unknown, or not installed.
+    """
+    if name not in RUNTIMES:
+        raise RuntimeUnavailableError(
+            f"unknown runtime {name!r}: choose from {', '.join(RUNTIMES)}"
+        )
+    runtime = RUNTIMES[name]
+    if not runtime.installed:
+        raise RuntimeUnavailableError(
+            f"{name} is not installed here (pip install {runtime.package}); "
+            f"installed: {', '.join(r.name for r in installed())}"
+        )
+    return runtime
+
+
+class Session:
+    """A loaded model. Calls wait for one another; close it, or use it in a `with`."""
+
+    def __init__(self, runtime: Runtime, model: Path | bytes, xnnpack: bool, threads: int) -> None:
+        self.runtime = runtime
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "export.interpreter", runtime.module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=Path(__file__).parent.parent,
+        )
+        try:
+            self.signatures: dict[str, dict[str, list[str]]] = self._ask(
+                "open", model, xnnpack, threads
+            )
+        except RuntimeFailure as error:
+            self.close()
+            raise RuntimeFailure(f"{runtime.name} can't load the file: {error}") from error
+
+    def run(self, signature: str, **inputs: Array | Sequence[str]) -> dict[str, Array]:
+        """Runs a signature.
+
+        Args:
+            signature: its name.
+            inputs: by name; sequences of `str` go as UTF-8 bytes.
+
+        Returns:
+            Outputs by name; strings come as `bytes` objects.
+
+        Raises:
+            RuntimeFailure: the runtime refuses, for whatever reason it gives, or crashes.
+        """
+        self._check(signature)
+        try:
+            outputs: dict[str, Array] = self._ask("run", signature, _encoded(inputs))
+        except RuntimeFailure as error:
+            raise RuntimeFailure(f"{self.runtime.name}: {signature} failed: {error}") from error
+        return outputs
+
+    def times(
+        self, signature: str, repeats: int, **inputs: Array | Sequence[str]
+    ) -> npt.NDArray[np.float64]:
+        """Seconds of each of `repeats` calls inside the child: `float64[repeats]`.
+
+        Raises:
+            RuntimeFailure: as for `run`.
+        """
+        self._check(signature)
+        return np.array(self._ask("times", signature, _encoded(inputs), repeats))
+
+    def resident(self) -> int:
+        """Resident memory of the child process, bytes."""
+        return int(self._ask("resident"))
+
+    def close(self) -> None:
+        """Ends the child process."""
+        if self._process.stdin:
+            self._process.stdin.close()
+        if self._process.stdout:
+            self._process.stdout.close()
+        self._process.wait()
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _check(self, signature: str) -> None:
+        if signature not in self.signatures:
+            known = ", ".join(self.signatures) or "none"
+            raise RuntimeFailure(f"the file has no signature {signature!r}; it has: {known}")
+
+    def _ask(self, request: str, *arguments: Any) -> Any:
+        assert self._process.stdin and self._process.stdout
+        try:
+            pickle.dump((request, arguments), self._process.stdin)
+            self._process.stdin.flush()
+            worked, answer = pickle.load(self._process.stdout)
+        except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
+            code = self._process.wait()
+            how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+            raise RuntimeFailure(f"{self.runtime.name} crashed ({how})") from error
+        if not worked:
+            raise RuntimeFailure(answer)
+        return answer
+
+
+def utf8(ids: Sequence[str]) -> Array:
+    """String ids as an object array of UTF-8 bytes, `bytes[n]`: what every runtime takes."""
+    return np.array([str(text).encode() for text in ids], dtype=object)
+
+
+def _encoded(inputs: Mapping[str, Array | Sequence[str]]) -> dict[str, Array]:
+    return {
+        name: values if isinstance(values, np.ndarray) and values.dtype.kind != "U" else utf8(values)
+        for name, values in inputs.items()
+    }

@@ -1,0 +1,170 @@
+"""Serving signatures: a trained ranker as TensorFlow functions from string ids to scores."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+Float32 = npt.NDArray[np.float32]
+
+USER = "user_id"
+CANDIDATE = "movie_title"
+SCORE = "score"
+
+
+class ModelError(ValueError):
+    """The model can't be loaded, or is not a ranker that can be exported."""
+
+
+@dataclass(frozen=True)
+class Tower:
+    """One id feature: its `StringLookup` layer and its embedding table.
+
+    Attributes:
+        lookup: the trained layer itself; id 0 is out-of-vocabulary.
+        table: `float32[len(vocabulary) + 1, dimension]`; row 0 is out-of-vocabulary.
+    """
+
+    lookup: tf.keras.layers.StringLookup
+    table: Float32
+
+    @property
+    def vocabulary(self) -> list[str]:
+        """Known ids, in the order of rows 1, 2, …"""
+        return list(self.lookup.get_vocabulary()[1:])
+
+
+@dataclass(frozen=True)
+class DenseLayer:
+    """A dense layer: kernel `float32[in, out]`, bias `float32[out]`, with relu or without."""
+
+    kernel: Float32
+    bias: Float32
+    relu: bool
+
+
+@dataclass(frozen=True)
+class Ranker:
+    """What is exported: two towers, concatenated user first, then dense layers to one score."""
+
+    users: Tower
+    candidates: Tower
+    dense: tuple[DenseLayer, ...]
+
+    @property
+    def parameters(self) -> int:
+        """How many trained numbers there are: a dropped weight shows in the file's count."""
+        arrays = [self.users.table, self.candidates.table]
+        arrays += [array for layer in self.dense for array in (layer.kernel, layer.bias)]
+        return sum(array.size for array in arrays)
+
+
+def load(saved_model: Path) -> tf.keras.Model:
+    """Loads a trained Keras model from a SavedModel folder.
+
+    Raises:
+        ModelError: there is none, or it is damaged.
+    """
+    if not (saved_model / "saved_model.pb").is_file():
+        raise ModelError(
+            f"{saved_model} is not a SavedModel folder (no saved_model.pb): "
+            "make one with `python -m model.train --output DIR`, then give DIR/saved_model"
+        )
+    try:
+        return tf.keras.models.load_model(str(saved_model), compile=False)
+    except Exception as error:  # Keras raises a dozen kinds for one damaged folder.
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"{saved_model} can't be loaded, train it again: {reason}") from error
+
+
+def ranker_of(model: tf.keras.Model) -> Ranker:
+    """Takes a trained model apart.
+
+    Args:
+        model: a `MovielensModel`, fresh or loaded again, or any model with a `ranking_model` of
+            the same shape: `user_embeddings` and `movie_embeddings` (StringLookup, Embedding)
+            and `ratings` (Dense layers).
+
+    Raises:
+        ModelError: it has other parts; the message names the first one.
+    """
+    inner = getattr(model, "ranking_model", model)
+    parts = {}
+    for name in ("user_embeddings", "movie_embeddings", "ratings"):
+        layers = getattr(getattr(inner, name, None), "layers", None)
+        if not layers:
+            raise ModelError(f"the model has no {name!r}: expected the tutorial's RankingModel")
+        parts[name] = layers
+    return Ranker(
+        users=_tower("user_embeddings", parts["user_embeddings"]),
+        candidates=_tower("movie_embeddings", parts["movie_embeddings"]),
+        dense=tuple(_dense(layer) for layer in parts["ratings"]),
+    )
+
+
+def _tower(name: str, layers: list[Any]) -> Tower:
+    kinds = [type(layer).__name__ for layer in layers]
+    if kinds != ["StringLookup", "Embedding"]:
+        raise ModelError(f"{name} is {' + '.join(kinds)}: expected StringLookup + Embedding")
+    lookup, embedding = layers
+    if lookup.mask_token is not None or lookup.num_oov_indices != 1:
+        raise ModelError(f"{name}: StringLookup needs mask_token=None and one out-of-vocabulary id")
+    return Tower(lookup, np.asarray(embedding.embeddings, np.float32))
+
+
+def _dense(layer: Any) -> DenseLayer:
+    activation = getattr(getattr(layer, "activation", None), "__name__", type(layer).__name__)
+    if activation not in ("relu", "linear"):
+        raise ModelError(f"ratings: {layer.name} has {activation}: expected Dense, relu or linear")
+    kernel, bias = (np.asarray(weight, np.float32) for weight in layer.get_weights())
+    return DenseLayer(kernel, bias, relu=activation == "relu")
+
+
+class ServingModule(tf.Module):
+    """The signatures. All keep the StringLookup layers, so ids go in as strings.
+
+    Every lookup's ids are reshaped to `[n]` at once: the converter leaves a lookup's output
+    without a shape, which makes XNNPACK refuse a quantized graph at its first run.
+    """
+
+    def __init__(self, ranker: Ranker) -> None:
+        super().__init__()
+        self._ranker = ranker
+        # The lookups' tables are resources that a SavedModel must track.
+        self._lookups = [ranker.users.lookup, ranker.candidates.lookup]
+        self._tables = [tf.constant(t.table) for t in (ranker.users, ranker.candidates)]
+        self._kernels = [tf.constant(layer.kernel) for layer in ranker.dense]
+        self._biases = [tf.constant(layer.bias) for layer in ranker.dense]
+
+    def _rows(self, tower: int, ids: tf.Tensor) -> tf.Tensor:
+        """Embedding rows, `float32[n, dimension]`, of ids `string[n]`."""
+        return tf.gather(self._tables[tower], tf.reshape(self._lookups[tower](ids), [-1]))
+
+    def _after_first(self, hidden: tf.Tensor) -> tf.Tensor:
+        """From the first layer's sums, `float32[n, units]`, to scores, `float32[n]`."""
+        for index, layer in enumerate(self._ranker.dense):
+            if index:
+                hidden = tf.matmul(hidden, self._kernels[index]) + self._biases[index]
+            if layer.relu:
+                hidden = tf.nn.relu(hidden)
+        return tf.reshape(hidden, [-1])
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None], tf.string, USER),
+            tf.TensorSpec([None], tf.string, CANDIDATE),
+        ]
+    )
+    def score(self, user_id: tf.Tensor, movie_title: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Scores pairs: two `string[n]` to `score: float32[n]`; n may be 0."""
+        pairs = tf.concat([self._rows(0, user_id), self._rows(1, movie_title)], axis=1)
+        sums = tf.matmul(pairs, self._kernels[0]) + self._biases[0]
+        return {SCORE: self._after_first(sums)}
+
+    @property
+    def signatures(self) -> dict[str, tf.types.experimental.PolymorphicFunction]:
+        """Every signature by name."""
+        return {"score": self.score}
