@@ -1,0 +1,119 @@
+package org.example.ranker
+
+import org.json.JSONArray
+import org.json.JSONObject
+import java.io.File
+import java.nio.ByteBuffer
+import java.nio.channels.FileChannel
+import java.nio.file.NoSuchFileException
+
+/** Files of a folder in place of an APK's assets. */
+class FolderAssets(
+    private val folder: File,
+) : AssetSource {
+    override fun map(name: String): ByteBuffer =
+        try {
+            FileChannel.open(folder.resolve(name).toPath()).use { it.map(FileChannel.MapMode.READ_ONLY, 0, it.size()) }
+        } catch (e: NoSuchFileException) {
+            throw RankerException.AssetMissing(name, e)
+        }
+
+    override fun read(name: String): ByteArray = ByteArray(map(name).remaining()).also { map(name).get(it) }
+}
+
+/** What `python -m export.bundle` put into the sample. */
+object Bundle {
+    /** The sample's own folder: Gradle and Maven each start tests in a folder of theirs. */
+    val sample: File =
+        generateSequence(File("").absoluteFile) { it.parentFile }
+            .first { it.resolve("gradle/libs.versions.toml").exists() }
+    val assets = FolderAssets(sample.resolve("app/src/main/assets"))
+    val model: File = sample.resolve("app/src/main/assets/${AssetSource.MODEL}")
+    val vocabulary = Vocabulary.parse(assets.read(AssetSource.VOCABULARY))
+
+    private val golden = json("golden.json")
+    private val parity = json("parity.json")
+
+    /** How far another runtime may be from the scores in golden.json. */
+    val tolerance: Float = parity.getJSONObject("golden_tolerance").getDouble("score").toFloat()
+    val recipe: String = golden.getString("recipe")
+    val modelSha256: String = golden.getString("model_sha256")
+    val scores: List<GoldenScore> =
+        golden.getJSONArray("score").objects().map {
+            GoldenScore(it.id("user_id"), it.id("movie_title"), it.getDouble("tflite").toFloat())
+        }
+    val rankings: List<GoldenRanking> =
+        golden.getJSONArray("rank").objects().map {
+            GoldenRanking(
+                it.id("user_id"),
+                it.ids("movie_title"),
+                it.getJSONArray("tflite_score").floats(),
+                it.getJSONArray("tflite_order").ints(),
+            )
+        }
+    val recommendations: List<GoldenRecommendation> =
+        golden.optJSONArray("recommend")?.objects().orEmpty().map {
+            GoldenRecommendation(
+                it.id("user_id"),
+                it.getInt("k"),
+                it.ids("seen"),
+                it.getJSONArray("index").ints(),
+                it.getJSONArray("score").floats(),
+            )
+        }
+
+    /** A direct buffer, as TFLite needs, with bytes that a test may have changed. */
+    fun direct(bytes: ByteArray): ByteBuffer = ByteBuffer.allocateDirect(bytes.size).put(bytes).apply { flip() }
+
+    private fun json(name: String): JSONObject {
+        val stream =
+            checkNotNull(javaClass.getResourceAsStream("/$name")) { "$name is missing: run `python -m export.bundle`" }
+        return JSONObject(stream.use { it.readBytes() }.toString(Charsets.UTF_8))
+    }
+
+    private fun JSONArray.objects() = List(length()) { getJSONObject(it) }
+
+    private fun JSONArray.ints() = List(length()) { getInt(it) }
+
+    private fun JSONArray.floats() = List(length()) { getDouble(it).toFloat() }
+
+    /** The ids as their bytes say them; the readable ones beside them must agree. */
+    private fun JSONObject.id(name: String): String = decode(getString(name), getString("${name}_hex"))
+
+    private fun JSONObject.ids(name: String): List<String> {
+        val texts = getJSONArray(name)
+        val hex = getJSONArray("${name}_hex")
+        check(texts.length() == hex.length()) { "$name has ${texts.length()} texts and ${hex.length()} of bytes" }
+        return List(texts.length()) { decode(texts.getString(it), hex.getString(it)) }
+    }
+
+    private fun decode(
+        text: String,
+        hex: String,
+    ): String {
+        val decoded = ByteArray(hex.length / 2) { hex.substring(2 * it, 2 * it + 2).toInt(16).toByte() }
+        check(decoded.toString(Charsets.UTF_8) == text) { "'$text' isn't $hex" }
+        return text
+    }
+}
+
+data class GoldenScore(
+    val userId: String,
+    val title: String,
+    val score: Float,
+)
+
+data class GoldenRanking(
+    val userId: String,
+    val titles: List<String>,
+    val scores: List<Float>,
+    val order: List<Int>,
+)
+
+data class GoldenRecommendation(
+    val userId: String,
+    val count: Int,
+    val seen: List<String>,
+    val indices: List<Int>,
+    val scores: List<Float>,
+)
