@@ -25,6 +25,9 @@ FILE_IDENTIFIER = b"TFL3"
 # Flatbuffer offsets are 32-bit signed: a model and its buffers must stay below this.
 MAX_BYTES = 2**31 - 1
 
+# The name of a quantizer's row scales among a graph's tensors.
+SCALES = "scales"
+
 _OP_NAMES = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
 _TYPE_NAMES = {v: k for k, v in vars(schema.TensorType).items() if isinstance(v, int)}
 _NUMPY = {
@@ -194,6 +197,44 @@ def vocabularies(model: Model) -> tuple[tuple[bytes, ...], ...]:
         if name == "HASHTABLE_IMPORT":
             found.append(tuple(strings(model, subgraph.tensors[inputs(op)[1]])))
     return tuple(found)
+
+
+def parameters(model: Model) -> dict[str, int]:
+    """How many trained numbers each signature's graph holds: tables, dense kernels, biases.
+
+    Scales are not counted: they are the quantizer's.
+    """
+    counts: dict[str, int] = {}
+    for index, signature in signature_names(model).items():
+        subgraph = model.subgraphs[index]
+        widened = {
+            int(op.outputs[0]): inputs(op)[0]
+            for op in subgraph.operators
+            if op_name(model, op) == "DEQUANTIZE"
+        }
+        sizes: dict[int, int] = {}
+        for op in subgraph.operators:
+            places = {"GATHER": (0,), "FULLY_CONNECTED": (1, 2), "ADD": (0, 1)}
+            for place in places.get(op_name(model, op), ()):
+                operand = inputs(op)[place]
+                tensor = subgraph.tensors[widened.get(operand, operand)]
+                if operand < 0 or type_name(tensor) in ("STRING", "INT32", "INT64"):
+                    continue
+                if raw(model, tensor) is not None and text(tensor.name) != SCALES:
+                    sizes[tensor.buffer] = int(np.prod(shape(tensor)))
+        counts[signature] = sum(sizes.values())
+    return counts
+
+
+def widened_tables(model: Model) -> int:
+    """How many embedding look-ups read a table that an op has first widened whole."""
+    count = 0
+    for subgraph, op, name in operators(model):
+        if name == "GATHER":
+            tensor = subgraph.tensors[inputs(op)[0]]
+            computed = raw(model, tensor) is None and inputs(op)[0] not in list(subgraph.inputs)
+            count += computed and type_name(tensor).startswith("FLOAT")
+    return count
 
 
 def tensor_sizes(model: Model) -> tuple[TensorSize, ...]:

@@ -25,7 +25,9 @@ class Server:
     def open(self, model: Path | bytes, xnnpack: bool, threads: int) -> dict[str, Any]:
         """Loads a file; returns its signatures."""
         resolver = self._api.OpResolverType
-        source = {"model_content": model} if isinstance(model, bytes) else {"model_path": str(model)}
+        source = (
+            {"model_content": model} if isinstance(model, bytes) else {"model_path": str(model)}
+        )
         self._interpreter = self._api.Interpreter(
             **source,
             num_threads=threads,

@@ -54,7 +54,9 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             Recipe("float32", "as trained; the yardstick", "float32", "float32"),
             Recipe("float16", "half floats on disk, float32 in memory", "float16", "float16"),
             Recipe("dynamic_int8", "int8 rows, int8 dense arithmetic", "int8", "int8_dynamic"),
-            Recipe("int8", "int8 rows, int8 dense weights, float arithmetic", "int8", "int8_weights"),
+            Recipe(
+                "int8", "int8 rows, int8 dense weights, float arithmetic", "int8", "int8_weights"
+            ),
         )
     }
 )
@@ -111,6 +113,7 @@ def apply(recipe: Recipe, float_model: bytes) -> bytes:
         The rewritten model, with equal constants kept once and short tensor names.
     """
     model = flatbuffer.read(float_model)
+    rewriting.shorten_names(model)
     tables = {"float32": None, "float16": _half_table, "int8": _int8_table}[recipe.tables]
     dense = {
         "float32": None,
@@ -125,7 +128,6 @@ def apply(recipe: Recipe, float_model: bytes) -> bytes:
     rewriting.count_vocabulary_ids(model)
     rewriting.drop_unused_tensors(model)
     rewriting.share_buffers(model)
-    rewriting.shorten_names(model)
     return flatbuffer.write(model)
 
 
@@ -183,7 +185,7 @@ def _int8_table(site: _Site) -> list[flatbuffer.Operator]:
     rows, columns = site.values.shape
     graph, ids = site.subgraph, flatbuffer.inputs(site.op)[1]
     table = rewriting.add_tensor(graph, "table", (rows, columns), np.int8, buffer)
-    scales = rewriting.add_tensor(graph, "scales", (rows, 1), np.float32, scales_buffer)
+    scales = rewriting.add_tensor(graph, flatbuffer.SCALES, (rows, 1), np.float32, scales_buffer)
     gathered = rewriting.add_tensor(graph, "rows", (-1, columns), np.int8)
     widened = rewriting.add_tensor(graph, "widened", (-1, columns), np.float32)
     scale = rewriting.add_tensor(graph, "scale", (-1, 1), np.float32)

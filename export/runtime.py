@@ -204,6 +204,8 @@ def utf8(ids: Sequence[str]) -> Array:
 
 def _encoded(inputs: Mapping[str, Array | Sequence[str]]) -> dict[str, Array]:
     return {
-        name: values if isinstance(values, np.ndarray) and values.dtype.kind != "U" else utf8(values)
+        name: values
+        if isinstance(values, np.ndarray) and values.dtype.kind != "U"
+        else utf8(values)
         for name, values in inputs.items()
     }

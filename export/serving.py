@@ -13,6 +13,17 @@ Float32 = npt.NDArray[np.float32]
 USER = "user_id"
 CANDIDATE = "movie_title"
 SCORE = "score"
+ORDER = "order"
+COUNT = "k"
+SEEN = "seen"
+INDEX = "index"
+
+# Names of each signature's inputs and outputs, in the order that people read them.
+SIGNATURES: dict[str, dict[str, list[str]]] = {
+    "score": {"inputs": [USER, CANDIDATE], "outputs": [SCORE]},
+    "rank": {"inputs": [USER, CANDIDATE], "outputs": [SCORE, ORDER]},
+    "recommend": {"inputs": [USER, COUNT, SEEN], "outputs": [CANDIDATE, INDEX, SCORE]},
+}
 
 
 class ModelError(ValueError):
@@ -25,16 +36,13 @@ class Tower:
 
     Attributes:
         lookup: the trained layer itself; id 0 is out-of-vocabulary.
+        vocabulary: known ids, in the order of rows 1, 2, …
         table: `float32[len(vocabulary) + 1, dimension]`; row 0 is out-of-vocabulary.
     """
 
     lookup: tf.keras.layers.StringLookup
+    vocabulary: tuple[str, ...]
     table: Float32
-
-    @property
-    def vocabulary(self) -> list[str]:
-        """Known ids, in the order of rows 1, 2, …"""
-        return list(self.lookup.get_vocabulary()[1:])
 
 
 @dataclass(frozen=True)
@@ -112,7 +120,8 @@ def _tower(name: str, layers: list[Any]) -> Tower:
     lookup, embedding = layers
     if lookup.mask_token is not None or lookup.num_oov_indices != 1:
         raise ModelError(f"{name}: StringLookup needs mask_token=None and one out-of-vocabulary id")
-    return Tower(lookup, np.asarray(embedding.embeddings, np.float32))
+    vocabulary = tuple(lookup.get_vocabulary()[1:])
+    return Tower(lookup, vocabulary, np.asarray(embedding.embeddings, np.float32))
 
 
 def _dense(layer: Any) -> DenseLayer:
@@ -139,9 +148,13 @@ class ServingModule(tf.Module):
         self._kernels = [tf.constant(layer.kernel) for layer in ranker.dense]
         self._biases = [tf.constant(layer.bias) for layer in ranker.dense]
 
+    def _ids(self, tower: int, ids: tf.Tensor) -> tf.Tensor:
+        """Rows' numbers, `int64[n]`, of ids `string[n]`; 0 where unknown."""
+        return tf.reshape(self._lookups[tower](ids), [-1])
+
     def _rows(self, tower: int, ids: tf.Tensor) -> tf.Tensor:
         """Embedding rows, `float32[n, dimension]`, of ids `string[n]`."""
-        return tf.gather(self._tables[tower], tf.reshape(self._lookups[tower](ids), [-1]))
+        return tf.gather(self._tables[tower], self._ids(tower, ids))
 
     def _after_first(self, hidden: tf.Tensor) -> tf.Tensor:
         """From the first layer's sums, `float32[n, units]`, to scores, `float32[n]`."""
@@ -151,6 +164,15 @@ class ServingModule(tf.Module):
             if layer.relu:
                 hidden = tf.nn.relu(hidden)
         return tf.reshape(hidden, [-1])
+
+    def _for_one_user(self, user_id: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+        """Scores, `float32[n]`, of one user, `string[1]`, with candidates' rows.
+
+        W [u; m] = Wu u + Wm m: the user's half of the first layer is computed once.
+        """
+        dimension = self._ranker.users.table.shape[1]
+        user = tf.matmul(self._rows(0, user_id), self._kernels[0][:dimension]) + self._biases[0]
+        return self._after_first(user + tf.matmul(rows, self._kernels[0][dimension:]))
 
     @tf.function(
         input_signature=[
@@ -164,7 +186,58 @@ class ServingModule(tf.Module):
         sums = tf.matmul(pairs, self._kernels[0]) + self._biases[0]
         return {SCORE: self._after_first(sums)}
 
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([1], tf.string, USER),
+            tf.TensorSpec([None], tf.string, CANDIDATE),
+        ]
+    )
+    def rank(self, user_id: tf.Tensor, movie_title: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Ranks candidates, `string[n]`, n at least 1, for one user, `string[1]`.
+
+        Returns:
+            `score: float32[n]`, and `order: int32[n]`, the candidates' positions from best to
+            worst; equal scores keep their order.
+        """
+        scores = self._for_one_user(user_id, self._rows(1, movie_title))
+        order = tf.math.top_k(scores, tf.size(scores)).indices
+        return {SCORE: scores, ORDER: order}
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([1], tf.string, USER),
+            tf.TensorSpec([1], tf.int32, COUNT),
+            tf.TensorSpec([None], tf.string, SEEN),
+        ]
+    )
+    def recommend(self, user_id: tf.Tensor, k: tf.Tensor, seen: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The best of the whole catalogue for one user, `string[1]`.
+
+        Args:
+            user_id: the user.
+            k: `int32[1]`, how many; clamped to 0 … the candidates not seen.
+            seen: `string[m]`, m at least 1, candidates that must not come back; ids that are
+                not known, such as the empty one, exclude nothing.
+
+        Returns:
+            `movie_title: string[j]`, `index: int32[j]` (position in the vocabulary) and
+            `score: float32[j]`, best first.
+        """
+        size = len(self._ranker.candidates.vocabulary)
+        count = tf.reshape(k, [])
+        # Always `size`, but no constant to the converter, which would fold the catalogue's rows
+        # (and all that follows from them) into the file.
+        limit = tf.maximum(size, tf.minimum(count, size)) + 1
+        scores = self._for_one_user(user_id, tf.gather(self._tables[1], tf.range(1, limit)))
+        seen_ids = tf.cast(self._ids(1, seen), tf.int32)
+        hits = tf.scatter_nd(seen_ids[:, None], tf.ones_like(seen_ids), [size + 1])[1:]
+        unseen = size - tf.reduce_sum(tf.minimum(hits, 1))
+        allowed = tf.where(hits > 0, np.float32(-np.inf), scores)
+        best = tf.math.top_k(allowed, tf.minimum(tf.maximum(count, 0), unseen))
+        titles = tf.gather(tf.constant(self._ranker.candidates.vocabulary), best.indices)
+        return {CANDIDATE: titles, INDEX: best.indices, SCORE: best.values}
+
     @property
     def signatures(self) -> dict[str, tf.types.experimental.PolymorphicFunction]:
         """Every signature by name."""
-        return {"score": self.score}
+        return {"score": self.score, "rank": self.rank, "recommend": self.recommend}

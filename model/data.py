@@ -107,7 +107,11 @@ def load(
 
 
 def split(ratings: Ratings, seed: int = 42) -> Split:
-    """The tutorial's shuffle and split of the ratings."""
+    """The tutorial's shuffle and split of the ratings.
+
+    TensorFlow's global seed is set, as the tutorial does: the order depends on both seeds.
+    """
+    tf.random.set_seed(seed)
     shuffled = ratings.dataset.shuffle(SHUFFLE_BUFFER, seed=seed, reshuffle_each_iteration=False)
     return Split(
         train=shuffled.take(TRAIN_RATINGS),
@@ -155,11 +159,9 @@ def _automatic(base: Path, notice: Notice) -> Any:
     builder = _builder(base)
     if _is_prepared(builder):
         return builder
-    embedded = _builder(base / "movielens_embedded")
     url = builder.builder_config.download_url
     if not _reachable(url):
-        if not _is_prepared(embedded):
-            notice("MovieLens's host can't be reached: using the embedded copy of MovieLens 100k")
+        notice("MovieLens's host can't be reached: using the embedded copy of MovieLens 100k")
         return _prepared_from(base / "movielens_embedded", _embedded_folder, notice)
     notice(f"downloading MovieLens 100k to {base}")
     try:

@@ -1,0 +1,92 @@
+"""Reports: `parity.json`, and the closing table on the terminal."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.table import Table
+
+from export import gate
+from export.parity import Parity
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a file was made from.
+
+    Attributes:
+        model: `trained here` or the SavedModel's folder name.
+        ratings_source: where the ratings came from.
+        ratings_checksum: SHA-256 of the ratings.
+        seed: of the split, and of training where it was trained here.
+        epochs: of training here; None for a given model.
+        versions: of TensorFlow and of the exporter.
+    """
+
+    model: str
+    ratings_source: str
+    ratings_checksum: str
+    seed: int
+    epochs: int | None
+    versions: dict[str, str]
+
+
+def parity_json(parity: Parity, float32_bytes: int, origin: Origin) -> dict[str, Any]:
+    """Everything measured, ready for JSON."""
+    limits = gate.LIMITS[parity.recipe]
+    return {
+        "format_version": FORMAT_VERSION,
+        "recipe": parity.recipe,
+        "file": {
+            "bytes": parity.file.bytes,
+            "sha256": parity.file.sha256,
+            "float32_bytes": float32_bytes,
+            "ratio_to_float32": parity.file.bytes / float32_bytes,
+            "parameters": parity.file.parameters,
+            "trained_parameters": parity.file.trained_parameters,
+            "lookups": parity.file.lookups,
+            "custom_ops": parity.file.custom_ops,
+            "widened_tables": parity.file.widened_tables,
+            "ops": [asdict(use) for use in parity.file.ops],
+        },
+        "origin": asdict(origin),
+        "runtimes": [
+            {**asdict(runtime), "rmse_delta": runtime.rmse_delta} for runtime in parity.runtimes
+        ],
+        "runtimes_apart": parity.runtimes_apart,
+        # Another runtime may differ from the golden cases by what two runtimes may differ here.
+        "golden_tolerance": {"score": limits.runtimes_apart},
+        "limits": asdict(limits),
+    }
+
+
+def dump(content: Any) -> bytes:
+    """JSON as UTF-8, for people too."""
+    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def table(parity: Parity, float32_bytes: int) -> Table:
+    """The closing table: a row for each runtime."""
+    ratio = parity.file.bytes / float32_bytes
+    result = Table(
+        title=f"{parity.recipe}: {parity.file.bytes:,} bytes, {ratio:.3f} of float32 "
+        f"({float32_bytes:,})"
+    )
+    result.add_column("runtime")
+    for heading in ("max error", "mean error", "RMSE", "delta", "tau", "NDCG@10", "top 10"):
+        result.add_column(heading, justify="right")
+    for runtime in parity.runtimes:
+        catalogue = runtime.catalogue_agreement
+        result.add_row(
+            f"{runtime.runtime} {runtime.version}",
+            f"{max(runtime.test.max_abs, runtime.catalogue.max_abs):.1e}",
+            f"{runtime.catalogue.mean_abs:.1e}",
+            f"{runtime.rmse:.4f}",
+            f"{runtime.rmse_delta:.1e}",
+            f"{catalogue.kendall_tau:.4f}",
+            f"{catalogue.ndcg:.5f}",
+            f"{catalogue.top_overlap:.3f}",
+        )
+    return result
