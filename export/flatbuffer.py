@@ -3,6 +3,7 @@
 Parsing and packing are LiteRT's own generated schema; this module adds names to its numbers.
 """
 
+import itertools
 import struct
 from collections import Counter
 from collections.abc import Iterator
@@ -30,15 +31,15 @@ SCALES = "scales"
 
 _OP_NAMES = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
 _TYPE_NAMES = {v: k for k, v in vars(schema.TensorType).items() if isinstance(v, int)}
-_NUMPY = {
-    schema.TensorType.FLOAT32: np.dtype(np.float32),
-    schema.TensorType.FLOAT16: np.dtype(np.float16),
-    schema.TensorType.INT64: np.dtype(np.int64),
-    schema.TensorType.INT32: np.dtype(np.int32),
-    schema.TensorType.INT16: np.dtype(np.int16),
-    schema.TensorType.INT8: np.dtype(np.int8),
-    schema.TensorType.UINT8: np.dtype(np.uint8),
-    schema.TensorType.BOOL: np.dtype(np.bool_),
+_NUMPY: dict[int, npt.DTypeLike] = {
+    schema.TensorType.FLOAT32: np.float32,
+    schema.TensorType.FLOAT16: np.float16,
+    schema.TensorType.INT64: np.int64,
+    schema.TensorType.INT32: np.int32,
+    schema.TensorType.INT16: np.int16,
+    schema.TensorType.INT8: np.int8,
+    schema.TensorType.UINT8: np.uint8,
+    schema.TensorType.BOOL: np.bool_,
 }
 
 
@@ -171,7 +172,7 @@ def strings(model: Model, tensor: Tensor) -> list[bytes]:
     content = data.tobytes()
     (count,) = struct.unpack_from("<i", content)
     offsets = struct.unpack_from(f"<{count + 1}i", content, 4)
-    return [content[a:b] for a, b in zip(offsets, offsets[1:], strict=False)]
+    return [content[a:b] for a, b in itertools.pairwise(offsets)]
 
 
 def signature_names(model: Model) -> dict[int, str]:

@@ -197,7 +197,7 @@ class Session:
         return answer
 
 
-def utf8(ids: Sequence[str]) -> Array:
+def utf8(ids: Sequence[str] | Array) -> Array:
     """String ids as an object array of UTF-8 bytes, `bytes[n]`: what every runtime takes."""
     return np.array([str(text).encode() for text in ids], dtype=object)
 

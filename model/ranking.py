@@ -4,10 +4,14 @@ Source: https://www.tensorflow.org/recommenders/examples/basic_ranking (Apache-2
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
+
+Ids: TypeAlias = Sequence[str] | npt.NDArray[np.bytes_]
 
 EMBEDDING_DIMENSION = 32
 LEARNING_RATE = 0.1
@@ -18,8 +22,8 @@ class RankingModel(tf.keras.Model):
 
     def __init__(
         self,
-        unique_user_ids: Sequence[str],
-        unique_movie_titles: Sequence[str],
+        unique_user_ids: Ids,
+        unique_movie_titles: Ids,
         embedding_dimension: int = EMBEDDING_DIMENSION,
     ) -> None:
         super().__init__()
@@ -64,8 +68,8 @@ class MovielensModel(tfrs.models.Model):
 
     def __init__(
         self,
-        unique_user_ids: Sequence[str],
-        unique_movie_titles: Sequence[str],
+        unique_user_ids: Ids,
+        unique_movie_titles: Ids,
         embedding_dimension: int = EMBEDDING_DIMENSION,
     ) -> None:
         super().__init__()
