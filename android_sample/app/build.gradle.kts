@@ -14,6 +14,7 @@ android {
         targetSdk = libs.versions.targetSdk.get().toInt()
         versionCode = 1
         versionName = "1.0.0"
+        testInstrumentationRunner = "androidx.test.runner.AndroidJUnitRunner"
         ndk { abiFilters += listOf("arm64-v8a", "x86_64") }
     }
 
@@ -36,8 +37,6 @@ android {
         sourceCompatibility = JavaVersion.VERSION_11
         targetCompatibility = JavaVersion.VERSION_11
     }
-
-    testOptions { unitTests.isIncludeAndroidResources = true }
 }
 
 kotlin {
@@ -56,10 +55,9 @@ dependencies {
     implementation(libs.lifecycle.viewmodel.compose)
     implementation(libs.tensorflow.lite)
 
-    testImplementation(libs.compose.ui.test.junit4)
-    testImplementation(libs.json)
-    testImplementation(libs.junit)
-    testImplementation(libs.robolectric)
+    androidTestImplementation(libs.junit)
+    androidTestImplementation(libs.test.ext.junit)
+    androidTestImplementation(libs.test.runner)
 }
 
 // Without its model the app only shows why it can't start. Say so at build time.

@@ -2,35 +2,9 @@ package org.example.ranker
 
 import org.json.JSONArray
 import org.json.JSONObject
-import java.io.File
-import java.nio.ByteBuffer
-import java.nio.channels.FileChannel
-import java.nio.file.NoSuchFileException
 
-/** Files of a folder in place of an APK's assets. */
-class FolderAssets(
-    private val folder: File,
-) : AssetSource {
-    override fun map(name: String): ByteBuffer =
-        try {
-            FileChannel.open(folder.resolve(name).toPath()).use { it.map(FileChannel.MapMode.READ_ONLY, 0, it.size()) }
-        } catch (e: NoSuchFileException) {
-            throw RankerException.AssetMissing(name, e)
-        }
-
-    override fun read(name: String): ByteArray = ByteArray(map(name).remaining()).also { map(name).get(it) }
-}
-
-/** What `python -m export.bundle` put into the sample. */
-object Bundle {
-    /** The sample's own folder: Gradle and Maven each start tests in a folder of theirs. */
-    val sample: File =
-        generateSequence(File("").absoluteFile) { it.parentFile }
-            .first { it.resolve("gradle/libs.versions.toml").exists() }
-    val assets = FolderAssets(sample.resolve("app/src/main/assets"))
-    val model: File = sample.resolve("app/src/main/assets/${AssetSource.MODEL}")
-    val vocabulary = Vocabulary.parse(assets.read(AssetSource.VOCABULARY))
-
+/** The cases that the exporter scored in Python and `python -m export.bundle` brought along. */
+object Golden {
     private val golden = json("golden.json")
     private val parity = json("parity.json")
 
@@ -61,9 +35,6 @@ object Bundle {
                 it.getJSONArray("score").floats(),
             )
         }
-
-    /** A direct buffer, as TFLite needs, with bytes that a test may have changed. */
-    fun direct(bytes: ByteArray): ByteBuffer = ByteBuffer.allocateDirect(bytes.size).put(bytes).apply { flip() }
 
     private fun json(name: String): JSONObject {
         val stream =

@@ -79,7 +79,7 @@ class ModelFileTest {
     }
 
     @Test fun `another format version is named`() {
-        val message = failure<RankerException.ModelUnsupported>(replaced("\"format_version\": 1", "\"format_version\": 7"))
+        val message = failure<RankerException.ModelUnsupported>(replaced("\"format_version\":1", "\"format_version\":7"))
         assertEquals("the file's format version is 7; this app knows 1", message)
     }
 

@@ -29,48 +29,48 @@ class RankingModelTest {
     ): Float = model.score(listOf(userId), listOf(title)).single()
 
     @Test fun `there are golden cases of each signature`() {
-        assertTrue("${Bundle.scores.size} score cases", Bundle.scores.size >= 200)
-        assertTrue("no rank case", Bundle.rankings.isNotEmpty())
-        assertEquals(model.canRecommend, Bundle.recommendations.isNotEmpty())
-        assertEquals(Bundle.recipe, model.file.recipe)
+        assertTrue("${Golden.scores.size} score cases", Golden.scores.size >= 200)
+        assertTrue("no rank case", Golden.rankings.isNotEmpty())
+        assertEquals(model.canRecommend, Golden.recommendations.isNotEmpty())
+        assertEquals(Golden.recipe, model.file.recipe)
     }
 
     @Test fun `scores each golden pair`() {
-        for (case in Bundle.scores) assertEquals("$case", case.score, one(case.userId, case.title), Bundle.tolerance)
+        for (case in Golden.scores) assertEquals("$case", case.score, one(case.userId, case.title), Golden.tolerance)
     }
 
     @Test fun `scores the golden pairs in one batch`() {
-        val scores = model.score(Bundle.scores.map { it.userId }, Bundle.scores.map { it.title })
-        val expected = Bundle.scores.map { it.score }.toFloatArray()
-        assertArrayEquals(expected, scores, Bundle.tolerance)
+        val scores = model.score(Golden.scores.map { it.userId }, Golden.scores.map { it.title })
+        val expected = Golden.scores.map { it.score }.toFloatArray()
+        assertArrayEquals(expected, scores, Golden.tolerance)
     }
 
     @Test fun `a wrong score would be noticed`() {
-        val case = Bundle.scores.first()
+        val case = Golden.scores.first()
         val others = Bundle.vocabulary.titles.take(50).map { one(case.userId, it) }
-        assertTrue(others.any { abs(it - case.score) > 10 * Bundle.tolerance })
+        assertTrue(others.any { abs(it - case.score) > 10 * Golden.tolerance })
     }
 
     @Test fun `ranks the golden candidates`() {
-        for (case in Bundle.rankings) {
+        for (case in Golden.rankings) {
             val ranked = model.rank(case.userId, case.titles)
             assertEquals(case.titles.indices.toList(), ranked.indices.sorted())
             ranked.indices.forEachIndexed { place, index ->
-                assertEquals("$case", case.scores[index], ranked.scores[place], Bundle.tolerance)
+                assertEquals("$case", case.scores[index], ranked.scores[place], Golden.tolerance)
                 // Another runtime may swap titles only where they score the same within tolerance.
-                assertEquals("$case", case.scores[case.order[place]], case.scores[index], 2 * Bundle.tolerance)
+                assertEquals("$case", case.scores[case.order[place]], case.scores[index], 2 * Golden.tolerance)
             }
         }
     }
 
     @Test fun `recommends the golden titles`() {
-        for (case in Bundle.recommendations) {
+        for (case in Golden.recommendations) {
             val ranked = model.recommend(case.userId, case.count, case.seen)
-            assertArrayEquals("$case", case.scores.toFloatArray(), ranked.scores, Bundle.tolerance)
+            assertArrayEquals("$case", case.scores.toFloatArray(), ranked.scores, Golden.tolerance)
             val titles = ranked.indices.map { Bundle.vocabulary.titles[it] }
             assertEquals("$case", emptySet<String>(), titles.toSet() intersect case.seen.toSet())
             val scores = model.score(List(titles.size) { case.userId }, titles)
-            assertArrayEquals("an index isn't its title's", scores, ranked.scores, Bundle.tolerance)
+            assertArrayEquals("an index isn't its title's", scores, ranked.scores, Golden.tolerance)
         }
     }
 
@@ -111,7 +111,7 @@ class RankingModelTest {
 
     /** Why RankingModel passes bytes: `String`s run without an error, and score every id as unknown. */
     @Test fun `strings in place of bytes score wrong`() {
-        val case = Bundle.scores.first { abs(it.score - one("no such user", "no such title")) > 1e-2 }
+        val case = Golden.scores.first { abs(it.score - one("no such user", "no such title")) > 1e-2 }
         val score = FloatArray(1)
         Interpreter(Bundle.model).use {
             it.runSignature(
@@ -120,17 +120,17 @@ class RankingModelTest {
                 "score",
             )
         }
-        assertEquals(one("no such user", "no such title"), score.single(), Bundle.tolerance)
-        assertEquals(case.score, one(case.userId, case.title), Bundle.tolerance)
+        assertEquals(one("no such user", "no such title"), score.single(), Golden.tolerance)
+        assertEquals(case.score, one(case.userId, case.title), Golden.tolerance)
     }
 
     @Test fun `callers on several threads get their own scores`() {
-        val cases = Bundle.scores
+        val cases = Golden.scores
         val pool = Executors.newFixedThreadPool(8)
         try {
             val calls = List(400) { Callable { one(cases[it % cases.size].userId, cases[it % cases.size].title) } }
             pool.invokeAll(calls).forEachIndexed { i, score ->
-                assertEquals(cases[i % cases.size].score, score.get(), Bundle.tolerance)
+                assertEquals(cases[i % cases.size].score, score.get(), Golden.tolerance)
             }
         } finally {
             pool.shutdownNow()

@@ -13,9 +13,9 @@ import java.nio.ByteOrder
 /** The exported file on a newer TFLite than the app's, through its C API. */
 class NewerRuntimeTest {
     @Test fun `scores as Python does`() {
-        val expected = Bundle.scores.map { it.score }.toFloatArray()
-        val scores = score(Bundle.scores.map { it.userId }, Bundle.scores.map { it.title })
-        assertArrayEquals(expected, scores, Bundle.tolerance)
+        val expected = Golden.scores.map { it.score }.toFloatArray()
+        val scores = score(Golden.scores.map { it.userId }, Golden.scores.map { it.title })
+        assertArrayEquals(expected, scores, Golden.tolerance)
     }
 
     private fun score(
