@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import flatbuffers
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
+
+from export.packing import SharingBuilder
 
 # The schema's object API is generated without types.
 Model: TypeAlias = Any
@@ -92,7 +93,7 @@ def write(model: Model) -> bytes:
     size = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
     if size > MAX_BYTES:
         raise FlatbufferError(f"{size:,} bytes of constants pass the 2 GiB limit of a .tflite file")
-    builder = flatbuffers.Builder(size + 65_536)
+    builder = SharingBuilder(size + 65_536)
     builder.Finish(model.Pack(builder), file_identifier=FILE_IDENTIFIER)
     return bytes(builder.Output())
 

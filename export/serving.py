@@ -165,10 +165,11 @@ class ServingModule(tf.Module):
                 hidden = tf.nn.relu(hidden)
         return tf.reshape(hidden, [-1])
 
-    def _for_one_user(self, user_id: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-        """Scores, `float32[n]`, of one user, `string[1]`, with candidates' rows.
+    def _scores(self, user_id: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+        """Scores, `float32[n]`, of users, `string[n]` or `string[1]`, with candidates' rows.
 
-        W [u; m] = Wu u + Wm m: the user's half of the first layer is computed once.
+        The first layer is taken in halves, W [u; m] = Wu u + Wm m: one user's half is then
+        computed once for all candidates. All signatures take it so, to share its weights.
         """
         dimension = self._ranker.users.table.shape[1]
         user = tf.matmul(self._rows(0, user_id), self._kernels[0][:dimension]) + self._biases[0]
@@ -182,9 +183,7 @@ class ServingModule(tf.Module):
     )
     def score(self, user_id: tf.Tensor, movie_title: tf.Tensor) -> dict[str, tf.Tensor]:
         """Scores pairs: two `string[n]` to `score: float32[n]`; n may be 0."""
-        pairs = tf.concat([self._rows(0, user_id), self._rows(1, movie_title)], axis=1)
-        sums = tf.matmul(pairs, self._kernels[0]) + self._biases[0]
-        return {SCORE: self._after_first(sums)}
+        return {SCORE: self._scores(user_id, self._rows(1, movie_title))}
 
     @tf.function(
         input_signature=[
@@ -199,7 +198,7 @@ class ServingModule(tf.Module):
             `score: float32[n]`, and `order: int32[n]`, the candidates' positions from best to
             worst; equal scores keep their order.
         """
-        scores = self._for_one_user(user_id, self._rows(1, movie_title))
+        scores = self._scores(user_id, self._rows(1, movie_title))
         order = tf.math.top_k(scores, tf.size(scores)).indices
         return {SCORE: scores, ORDER: order}
 
@@ -228,7 +227,9 @@ class ServingModule(tf.Module):
         # Always `size`, but no constant to the converter, which would fold the catalogue's rows
         # (and all that follows from them) into the file.
         limit = tf.maximum(size, tf.minimum(count, size)) + 1
-        scores = self._for_one_user(user_id, tf.gather(self._tables[1], tf.range(1, limit)))
+        # A static shape again, which lets XNNPACK take all that follows.
+        ids = tf.reshape(tf.range(1, limit), [size])
+        scores = self._scores(user_id, tf.gather(self._tables[1], ids))
         seen_ids = tf.cast(self._ids(1, seen), tf.int32)
         hits = tf.scatter_nd(seen_ids[:, None], tf.ones_like(seen_ids), [size + 1])[1:]
         unseen = size - tf.reduce_sum(tf.minimum(hits, 1))
