@@ -4,12 +4,14 @@ import android.content.res.Configuration
 import android.graphics.Bitmap
 import android.graphics.Canvas
 import android.os.Bundle
+import android.os.Looper
 import android.os.Parcel
 import androidx.compose.ui.test.SemanticsMatcher
 import androidx.compose.ui.test.hasClickAction
 import androidx.compose.ui.test.hasContentDescription
 import androidx.compose.ui.test.hasSetTextAction
 import androidx.compose.ui.test.hasText
+import androidx.compose.ui.test.isEnabled
 import androidx.compose.ui.test.junit4.createEmptyComposeRule
 import androidx.compose.ui.test.onAllNodesWithTag
 import androidx.compose.ui.test.onNodeWithTag
@@ -28,6 +30,7 @@ import org.junit.runner.RunWith
 import org.robolectric.Robolectric
 import org.robolectric.RobolectricTestRunner
 import org.robolectric.RuntimeEnvironment
+import org.robolectric.Shadows.shadowOf
 import org.robolectric.android.controller.ActivityController
 import org.robolectric.annotation.Config
 import java.io.File
@@ -45,13 +48,14 @@ class MainActivityTest {
 
     private fun launch(saved: Bundle? = null) {
         controller = Robolectric.buildActivity(MainActivity::class.java)
-        controller.create(saved).start()
-        if (saved != null) controller.restoreInstanceState(saved)
-        controller.postCreate(saved).resume().visible()
+        if (saved == null) controller.setup() else controller.setup(saved)
     }
 
     @After fun finish() {
+        // Nothing of one test may be left in the main thread's queue for the next.
+        compose.waitForIdle()
         controller.pause().stop().destroy()
+        shadowOf(Looper.getMainLooper()).idle()
     }
 
     private fun text(
@@ -154,7 +158,7 @@ class MainActivityTest {
         launch()
         rankGoldenCase()
         RuntimeEnvironment.setQualifiers("+land")
-        controller.configurationChange(Configuration(controller.get().resources.configuration))
+        controller.recreate()
         assertEquals(Configuration.ORIENTATION_LANDSCAPE, controller.get().resources.configuration.orientation)
         // Landscape is too low for all of it: the last row must be within reach.
         val last = titles.minBy(::golden)
@@ -192,7 +196,7 @@ class MainActivityTest {
     fun `dark mode draws light text on a dark ground`() {
         launch()
         rankGoldenCase()
-        val corner = screenshot("ranked-dark").getPixel(2, 1500)
+        val corner = screenshot("ranked-dark").getPixel(2, 880)
         assertTrue("the ground is ${Integer.toHexString(corner)}", luminance(corner) < 0.2)
     }
 
@@ -200,7 +204,7 @@ class MainActivityTest {
         launch()
         ready()
         compose.waitForIdle()
-        assertTrue(luminance(draw().getPixel(2, 1500)) > 0.8)
+        assertTrue(luminance(draw().getPixel(2, 880)) > 0.8)
     }
 
     @Test
@@ -211,7 +215,9 @@ class MainActivityTest {
         ready()
         compose.onNodeWithTag(Tags.LIST).performScrollToNode(hasText(text(R.string.recommend)))
         click(text(R.string.recommend))
-        compose.onNodeWithTag(Tags.LIST).performScrollToNode(hasText("20"))
+        // Disabled while the model works.
+        waitFor(hasText(text(R.string.recommend)) and isEnabled())
+        compose.onNodeWithTag(Tags.LIST).performScrollToNode(hasContentDescription("20. ", substring = true))
     }
 
     @Test
