@@ -27,8 +27,9 @@ FILE_IDENTIFIER = b"TFL3"
 # Flatbuffer offsets are 32-bit signed: a model and its buffers must stay below this.
 MAX_BYTES = 2**31 - 1
 
-# The name of a quantizer's row scales among a graph's tensors.
+# Names that the quantizer gives to constants: row scales, and tables with two values a byte.
 SCALES = "scales"
+PACKED = "packed"
 
 _OP_NAMES = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
 _TYPE_NAMES = {v: k for k, v in vars(schema.TensorType).items() if isinstance(v, int)}
@@ -223,9 +224,16 @@ def parameters(model: Model) -> dict[str, int]:
                 if operand < 0 or type_name(tensor) in ("STRING", "INT32", "INT64"):
                     continue
                 if raw(model, tensor) is not None and text(tensor.name) != SCALES:
-                    sizes[tensor.buffer] = int(np.prod(shape(tensor)))
+                    sizes[tensor.buffer] = _values(place, tensor)
         counts[signature] = sum(sizes.values())
     return counts
+
+
+def _values(place: int, tensor: Tensor) -> int:
+    """How many values a constant holds: int4 rows are half as wide as what is made of them."""
+    count = int(np.prod(shape(tensor)))
+    packed = place == 0 and text(tensor.name) == PACKED
+    return 2 * count if packed else count
 
 
 def widened_tables(model: Model) -> int:

@@ -77,6 +77,19 @@ LIMITS: Mapping[str, Limits] = MappingProxyType(
             "less than a sixth of what another training does; arithmetic is float, so runtimes "
             "differ as for float32 only",
         ),
+        "int4": Limits(
+            max_abs=0.05,
+            mean_abs=0.01,
+            rmse_delta=2e-3,
+            singles=1e-5,
+            runtimes_apart=2e-5,
+            kendall_tau=0.9,
+            ndcg=0.99,
+            top_overlap=0.75,
+            reason="rows keep 4 bits, a fourteenth of their largest value: the worst score of "
+            "millions may move by half the smallest spread, the mean by a tenth of it, and the "
+            "RMSE by a third of what another training moves it",
+        ),
         "dynamic_int8": Limits(
             max_abs=0.03,
             mean_abs=6e-3,

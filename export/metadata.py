@@ -52,7 +52,7 @@ def add(model_bytes: bytes, content: Mapping[str, Any]) -> bytes:
         entry.buffer = rewriting.add_buffer(model, np.frombuffer(data, np.uint8))
         kept.append(entry)
     model.metadata = kept
-    model.description = str(content.get("description", ""))
+    model.description = str(content.get("name", ""))
     rewriting.share_buffers(model)
     return flatbuffer.write(model)
 

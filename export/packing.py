@@ -10,7 +10,7 @@ from flatbuffers import number_types
 CONSTANT_ALIGNMENT = 16
 
 
-class SharingBuilder(flatbuffers.Builder):  # type: ignore[misc]  # The package has no types.
+class SharingBuilder(flatbuffers.Builder):
     """Shares names, shapes, scales and constants between tensors, signatures and ops.
 
     A flatbuffer is read by offsets, so any number of tables may point at one vector; `flatc`

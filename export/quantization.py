@@ -19,7 +19,8 @@ from export import flatbuffer, rewriting
 Float32 = npt.NDArray[np.float32]
 Int8 = npt.NDArray[np.int8]
 
-INT8_MAX = 127
+INT8_LEVELS = 127
+INT4_LEVELS = 7
 # Biases and the last layer's handful of weights: rounding them saves nothing.
 MIN_DENSE_VALUES = 1024
 
@@ -31,20 +32,21 @@ class Recipe:
     Attributes:
         name: what `--recipe` takes.
         summary: one line for people.
-        tables: embedding tables; `int8` has one scale a row and stays int8 in memory.
+        tables: embedding tables; `int8` and `int4` have one scale a row and stay as small in
+            memory, `int4` with two values a byte.
         dense: dense layers' weights; `int8_weights` are widened to float once, at load;
             `int8_dynamic` multiply as int8 by activations quantized as they come.
     """
 
     name: str
     summary: str
-    tables: Literal["float32", "float16", "int8"]
+    tables: Literal["float32", "float16", "int8", "int4"]
     dense: Literal["float32", "float16", "int8_weights", "int8_dynamic"]
 
     @property
     def keeps_tables_small(self) -> bool:
         """Whether the rule holds that no table is widened whole in memory."""
-        return self.tables == "int8"
+        return self.tables in ("int8", "int4")
 
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
@@ -54,9 +56,8 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             Recipe("float32", "as trained; the yardstick", "float32", "float32"),
             Recipe("float16", "half floats on disk, float32 in memory", "float16", "float16"),
             Recipe("dynamic_int8", "int8 rows, int8 dense arithmetic", "int8", "int8_dynamic"),
-            Recipe(
-                "int8", "int8 rows, int8 dense weights, float arithmetic", "int8", "int8_weights"
-            ),
+            Recipe("int8", "int8 rows and dense weights, float arithmetic", "int8", "int8_weights"),
+            Recipe("int4", "int4 rows, int8 dense, float arithmetic", "int4", "int8_weights"),
         )
     }
 )
@@ -78,28 +79,81 @@ def recipe_named(name: str) -> Recipe:
     return RECIPES[name]
 
 
-def quantize_rows(table: Float32) -> tuple[Int8, Float32]:
-    """Symmetric int8 with one scale a row.
+@dataclass(frozen=True)
+class QuantizedRows:
+    """A table in small integers, with one scale a row.
+
+    A row's scale is `unit` times its code: a byte a row, where a float32 would be an eighth of
+    an int8 row of 32. Codes are rounded up, so no value is cut off; a row's step is at most one
+    unit, the widest row's step over 127, above the finest that would hold it.
+
+    Attributes:
+        values: `int8[rows, columns]`, from -levels to levels.
+        codes: `int8[rows, 1]`, 1 to 127.
+        unit: of the scales.
+    """
+
+    values: Int8
+    codes: Int8
+    unit: np.float32
+
+    @property
+    def scales(self) -> Float32:
+        """`float32[rows, 1]`."""
+        return self.codes.astype(np.float32) * self.unit
+
+    @property
+    def widened(self) -> Float32:
+        """The table as the file's graph computes it: `float32[rows, columns]`."""
+        return self.values.astype(np.float32) * self.scales
+
+
+def quantize_rows(table: Float32, levels: int = INT8_LEVELS) -> QuantizedRows:
+    """Symmetric quantization with one scale a row.
 
     Args:
         table: `float32[rows, columns]`, finite.
+        levels: the largest value: 127 for int8, 7 for int4.
 
     Returns:
-        Values `int8[rows, columns]` in -127..127 and scales `float32[rows, 1]`, so that
-        `values * scales` differs from the table by at most half a scale.
+        The quantized table; `widened` differs from it by at most half a row's scale (and by
+        float32's rounding).
     """
-    largest = np.abs(table).max(axis=1, keepdims=True, initial=0.0)
-    # A row of zeros, or of numbers so small that the scale would vanish, needs any scale but 0.
-    smallest_scale = np.float32(np.finfo(np.float32).tiny)
-    scales = np.maximum(largest / np.float32(INT8_MAX), smallest_scale).astype(np.float32)
-    values = np.clip(np.rint(table / scales), -INT8_MAX, INT8_MAX)
-    return values.astype(np.int8), scales
+    largest = np.abs(table).max(axis=1, keepdims=True, initial=0.0).astype(np.float64)
+    # Never 0: a table of zeros, or of numbers so small that the unit would vanish.
+    smallest = float(np.finfo(np.float32).tiny)
+    unit = np.float32(max(largest.max(initial=0.0) / levels / INT8_LEVELS, smallest))
+    codes = np.clip(np.ceil(largest / levels / float(unit)), 1, INT8_LEVELS)
+    values = np.clip(np.rint(table / (codes * float(unit))), -levels, levels)
+    return QuantizedRows(values.astype(np.int8), codes.astype(np.int8), unit)
+
+
+def pack_pairs(values: Int8) -> Int8:
+    """Two int4 values a byte.
+
+    Args:
+        values: `int8[rows, columns]`, from -7 to 7, an even number of columns.
+
+    Returns:
+        `int8[rows, columns / 2]`: byte j is 16 times value j, plus 8, plus value
+        j + columns / 2. So FLOOR(byte / 16) gives the left half of a row and the rest the
+        right half, and putting the halves side by side restores the order of columns.
+    """
+    left, right = np.split(values.astype(np.int16), 2, axis=1)
+    return (16 * left + right + 8).astype(np.int8)
+
+
+def unpack_pairs(packed: Int8) -> Int8:
+    """The inverse of `pack_pairs`, by the arithmetic that the graph does."""
+    bytes_ = packed.astype(np.float32)
+    left = np.floor(bytes_ / 16)
+    return np.concatenate([left, bytes_ - 16 * left - 8], axis=1).astype(np.int8)
 
 
 def quantize_tensor(weights: Float32) -> tuple[Int8, Float32]:
     """Symmetric int8 with one scale: values of the weights' shape, and the scale `float32[1]`."""
-    values, scale = quantize_rows(weights.reshape(1, -1))
-    return values.reshape(weights.shape), scale.reshape(1)
+    rows = quantize_rows(weights.reshape(1, -1))
+    return rows.values.reshape(weights.shape), rows.scales.reshape(1)
 
 
 def apply(recipe: Recipe, float_model: bytes) -> bytes:
@@ -114,10 +168,15 @@ def apply(recipe: Recipe, float_model: bytes) -> bytes:
     """
     model = flatbuffer.read(float_model)
     rewriting.shorten_names(model)
-    tables = {"float32": None, "float16": _half_table, "int8": _int8_table}[recipe.tables]
+    tables = {
+        "float32": None,
+        "float16": _half,
+        "int8": _int8_table,
+        "int4": _int4_table,
+    }[recipe.tables]
     dense = {
         "float32": None,
-        "float16": _half_dense,
+        "float16": _half,
         "int8_weights": _int8_dense,
         "int8_dynamic": _dynamic_dense,
     }[recipe.dense]
@@ -127,6 +186,7 @@ def apply(recipe: Recipe, float_model: bytes) -> bytes:
         _rewrite(model, "FULLY_CONNECTED", 1, dense)
     rewriting.count_vocabulary_ids(model)
     rewriting.drop_unused_tensors(model)
+    rewriting.drop_empty_quantization(model)
     rewriting.share_buffers(model)
     return flatbuffer.write(model)
 
@@ -172,38 +232,99 @@ def _rewrite(model: flatbuffer.Model, name: str, position: int, rewriter: _Rewri
         subgraph.operators = ops
 
 
-def _gather(site: _Site, version: int, table: int, ids: int, output: int) -> flatbuffer.Operator:
-    return rewriting.make_op(
-        site.model, "GATHER", version, [table, ids], output, schema.GatherOptionsT()
+def _gather(site: _Site, table: int, ids: int, columns: int) -> tuple[int, flatbuffer.Operator]:
+    """Rows of an int8 table: `int8[n, columns]`, and the op."""
+    # A gathered row keeps its table's quantization, where it has one.
+    scale = getattr(site.subgraph.tensors[table].quantization, "scale", None)
+    rows = rewriting.add_tensor(site.subgraph, None, (-1, columns), np.int8, scale=scale)
+    options = schema.GatherOptionsT()
+    return rows, rewriting.make_op(site.model, "GATHER", 2, [table, ids], rows, options)
+
+
+def _scaled_rows(
+    site: _Site, kind: str, rows: QuantizedRows, stored: Int8
+) -> tuple[int, int, list[flatbuffer.Operator]]:
+    """Gathers rows and their scales, and widens those alone.
+
+    Args:
+        site: the look-up.
+        kind: of what is stored.
+        rows: the quantized table.
+        stored: its values as the file holds them.
+
+    Returns:
+        The gathered values as float, `float32[n, stored columns]`, their scales,
+        `float32[n, 1]`, and the ops.
+    """
+    graph, ids = site.subgraph, flatbuffer.inputs(site.op)[1]
+    buffer, _ = site.store(kind, lambda: (stored, None))
+    codes_buffer, _ = site.store(f"{kind} scales", lambda: (rows.codes, None))
+    packed = stored.shape != rows.values.shape
+    name = flatbuffer.PACKED if packed else "table"
+    table = rewriting.add_tensor(graph, name, stored.shape, np.int8, buffer)
+    unit = np.array([rows.unit], np.float32)
+    codes = rewriting.add_tensor(
+        graph, flatbuffer.SCALES, rows.codes.shape, np.int8, codes_buffer, unit
     )
+    gathered, gather = _gather(site, table, ids, stored.shape[1])
+    gathered_codes, gather_codes = _gather(site, codes, ids, 1)
+    values = rewriting.add_tensor(graph, None, (-1, stored.shape[1]), np.float32)
+    scales = rewriting.add_tensor(graph, None, (-1, 1), np.float32)
+    cast = schema.CastOptionsT()
+    cast.inDataType, cast.outDataType = schema.TensorType.INT8, schema.TensorType.FLOAT32
+    dequantize = schema.DequantizeOptionsT()
+    return (
+        values,
+        scales,
+        [
+            gather,
+            rewriting.make_op(site.model, "CAST", 1, [gathered], values, cast),
+            gather_codes,
+            rewriting.make_op(site.model, "DEQUANTIZE", 2, [gathered_codes], scales, dequantize),
+        ],
+    )
+
+
+def _multiply(site: _Site, values: int, scales: int) -> flatbuffer.Operator:
+    """The look-up's own output: values times their rows' scales."""
+    output = int(site.op.outputs[0])
+    return rewriting.make_op(site.model, "MUL", 1, [values, scales], output, schema.MulOptionsT())
 
 
 def _int8_table(site: _Site) -> list[flatbuffer.Operator]:
     """GATHER int8 rows, widen those alone, and multiply each by its row's scale."""
-    buffer, _ = site.store("int8", lambda: (quantize_rows(site.values)[0], None))
-    scales_buffer, _ = site.store("scales", lambda: (quantize_rows(site.values)[1], None))
-    rows, columns = site.values.shape
-    graph, ids = site.subgraph, flatbuffer.inputs(site.op)[1]
-    table = rewriting.add_tensor(graph, "table", (rows, columns), np.int8, buffer)
-    scales = rewriting.add_tensor(graph, flatbuffer.SCALES, (rows, 1), np.float32, scales_buffer)
-    gathered = rewriting.add_tensor(graph, "rows", (-1, columns), np.int8)
-    widened = rewriting.add_tensor(graph, "widened", (-1, columns), np.float32)
-    scale = rewriting.add_tensor(graph, "scale", (-1, 1), np.float32)
-    cast = schema.CastOptionsT()
-    cast.inDataType, cast.outDataType = schema.TensorType.INT8, schema.TensorType.FLOAT32
-    return [
-        _gather(site, 2, table, ids, gathered),
-        rewriting.make_op(site.model, "CAST", 1, [gathered], widened, cast),
-        _gather(site, 1, scales, ids, scale),
-        rewriting.make_op(
-            site.model,
-            "MUL",
-            1,
-            [widened, scale],
-            int(site.op.outputs[0]),
-            schema.MulOptionsT(),
-        ),
-    ]
+    rows = quantize_rows(site.values)
+    values, scales, ops = _scaled_rows(site, "int8", rows, rows.values)
+    return [*ops, _multiply(site, values, scales)]
+
+
+def _int4_table(site: _Site) -> list[flatbuffer.Operator]:
+    """As int8, with the halves of a row taken out of the gathered bytes in between."""
+    columns = site.values.shape[1]
+    if columns % 2:
+        return _int8_table(site)
+    rows = quantize_rows(site.values, INT4_LEVELS)
+    packed, scales, ops = _scaled_rows(site, "int4", rows, pack_pairs(rows.values))
+    half = (-1, columns // 2)
+
+    def compute(op: str, options: Any, *inputs: int, shape: tuple[int, int] = half) -> int:
+        output = rewriting.add_tensor(site.subgraph, None, shape, np.float32)
+        ops.append(rewriting.make_op(site.model, op, 1, list(inputs), output, options))
+        return output
+
+    def number(value: float) -> int:
+        buffer = rewriting.add_buffer(site.model, np.array(value, np.float32))
+        return rewriting.add_tensor(site.subgraph, None, (), np.float32, buffer)
+
+    sixteenths = compute("MUL", schema.MulOptionsT(), packed, number(1 / 16))
+    left = compute("FLOOR", None, sixteenths)
+    lefts = compute("MUL", schema.MulOptionsT(), left, number(16))
+    rest = compute("SUB", schema.SubOptionsT(), packed, lefts)
+    right = compute("SUB", schema.SubOptionsT(), rest, number(8))
+    beside = schema.ConcatenationOptionsT()
+    beside.axis = 1
+    values = compute("CONCATENATION", beside, left, right, shape=(-1, columns))
+    return [*ops, _multiply(site, values, scales)]
 
 
 def _widened(
@@ -211,8 +332,8 @@ def _widened(
 ) -> list[flatbuffer.Operator]:
     """The op itself, reading a constant that a DEQUANTIZE widens to float32 at load."""
     shape = site.values.shape
-    small = rewriting.add_tensor(site.subgraph, "small", shape, dtype, buffer, scale)
-    wide = rewriting.add_tensor(site.subgraph, "wide", shape, np.float32)
+    small = rewriting.add_tensor(site.subgraph, "weights", shape, dtype, buffer, scale)
+    wide = rewriting.add_tensor(site.subgraph, None, shape, np.float32)
     inputs = flatbuffer.inputs(site.op)
     inputs[site.position] = wide
     site.op.inputs = inputs
@@ -223,27 +344,24 @@ def _widened(
 
 
 def _half(site: _Site) -> list[flatbuffer.Operator]:
+    """Half floats on disk, widened once at load: no runtime of 2.14 gathers half floats."""
     buffer, _ = site.store("float16", lambda: (site.values.astype(np.float16), None))
     return _widened(site, buffer, np.float16, 3, None)
 
 
-_half_table = _half
-_half_dense = _half
-
-
 def _int8_dense(site: _Site) -> list[flatbuffer.Operator]:
-    """Weights int8 with one scale an output; widened once, so arithmetic is float everywhere."""
+    """Weights int8 with one scale; widened once at load, so arithmetic is float everywhere."""
     if site.values.size < MIN_DENSE_VALUES:
         return [site.op]
-    buffer, scales = site.store("int8", lambda: quantize_rows(site.values))
-    return _widened(site, buffer, np.int8, 5, scales.reshape(-1))
+    buffer, scale = site.store("int8", lambda: quantize_tensor(site.values))
+    return _widened(site, buffer, np.int8, 2, scale)
 
 
 def _dynamic_dense(site: _Site) -> list[flatbuffer.Operator]:
     """Weights int8 with one scale: per-channel ones need a version that older runtimes lack."""
     if site.values.size < MIN_DENSE_VALUES:
         return [site.op]
-    buffer, scale = site.store("int8_tensor", lambda: quantize_tensor(site.values))
+    buffer, scale = site.store("int8", lambda: quantize_tensor(site.values))
     inputs = flatbuffer.inputs(site.op)
     inputs[1] = rewriting.add_tensor(
         site.subgraph, "weights", site.values.shape, np.int8, buffer, scale

@@ -28,7 +28,7 @@ def add_buffer(model: flatbuffer.Model, values: npt.NDArray[Any]) -> int:
 
 def add_tensor(
     subgraph: flatbuffer.Subgraph,
-    name: str,
+    name: str | None,
     shape: tuple[int, ...],
     dtype: npt.DTypeLike,
     buffer: int = 0,
@@ -38,7 +38,7 @@ def add_tensor(
 
     Args:
         subgraph: where to.
-        name: shown by inspection tools.
+        name: shown by inspection tools; for constants, since a computed tensor has its op.
         shape: its static shape; -1 marks a dynamic dimension.
         dtype: its NumPy type.
         buffer: the constant's buffer; 0, the empty one, for a computed tensor.
@@ -137,8 +137,17 @@ def drop_unused_tensors(model: flatbuffer.Model) -> None:
             entry.tensorIndex = moved[entry.tensorIndex]
 
 
+def drop_empty_quantization(model: flatbuffer.Model) -> None:
+    """Drops the empty quantization that the converter gives every tensor."""
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            quantization = tensor.quantization
+            if quantization is not None and not len(_list(quantization.scale)):
+                tensor.quantization = None
+
+
 def shorten_names(model: flatbuffer.Model) -> None:
-    """Gives tensors short names: converter names are long scopes, repeated in each signature.
+    """Drops tensors' names: converter names are long scopes, repeated in each signature.
 
     Signatures keep their own names of inputs and outputs, apart from the tensors'.
     """
@@ -147,7 +156,7 @@ def shorten_names(model: flatbuffer.Model) -> None:
         maps = [m for d in signatures for m in [*(d.inputs or []), *(d.outputs or [])]]
         names = {m.tensorIndex: flatbuffer.text(m.name) for m in maps}
         for number, tensor in enumerate(graph.tensors):
-            tensor.name = names.get(number, f"t{number}")
+            tensor.name = names.get(number)
 
 
 def count_vocabulary_ids(model: flatbuffer.Model) -> None:
@@ -176,11 +185,11 @@ def _range_of_values(
     if not np.array_equal(values, np.arange(first, last + 1)) or last >= np.iinfo(np.int32).max:
         return []
     ends = [
-        add_tensor(subgraph, name, (), np.int32, add_buffer(model, np.array(value, np.int32)))
-        for name, value in (("first", first), ("limit", last + 1), ("step", 1))
+        add_tensor(subgraph, None, (), np.int32, add_buffer(model, np.array(value, np.int32)))
+        for value in (first, last + 1, 1)
     ]
-    narrow = add_tensor(subgraph, "ids32", (values.size,), np.int32)
-    wide = add_tensor(subgraph, "ids", (values.size,), np.int64)
+    narrow = add_tensor(subgraph, None, (values.size,), np.int32)
+    wide = add_tensor(subgraph, None, (values.size,), np.int64)
     cast = schema.CastOptionsT()
     cast.inDataType, cast.outDataType = schema.TensorType.INT32, schema.TensorType.INT64
     op.inputs = [resource, keys, wide]
