@@ -23,9 +23,7 @@ def artifacts(tmp_path: Path) -> Path:
         json.dumps({"user_id": ["1"], "movie_title": ["Café (1999)"]})
     )
     (folder / "golden.json").write_text(json.dumps({"model_sha256": digest}))
-    (folder / "parity.json").write_text(
-        json.dumps({"file": {"sha256": digest}, "recipe": "int8"})
-    )
+    (folder / "parity.json").write_text(json.dumps({"file": {"sha256": digest}, "recipe": "int8"}))
     return folder
 
 
@@ -99,9 +97,7 @@ def test_files_of_two_exports_are_refused(artifacts: Path, sample: Path, name: s
     assert everything_in(sample) == {"settings.gradle.kts"}
 
 
-@pytest.mark.parametrize(
-    "name", ["ranker.tflite", "vocabulary.json", "golden.json", "parity.json"]
-)
+@pytest.mark.parametrize("name", ["ranker.tflite", "vocabulary.json", "golden.json", "parity.json"])
 def test_a_missing_file_is_named_in_one_line(artifacts: Path, sample: Path, name: str) -> None:
     (artifacts / name).unlink()
 
