@@ -35,24 +35,26 @@ def add(model_bytes: bytes, content: Mapping[str, Any]) -> bytes:
 
     Args:
         model_bytes: a `.tflite` without our metadata.
-        content: JSON-ready; `name`, `description`, `version` and `license` go to the standard
-            entry as well. `format_version` is added.
+        content: JSON-ready; `name` and `version` go to both entries, `description` and
+            `license` to the standard one alone. `format_version` is added.
 
     Returns:
         The model with both entries.
     """
     model = flatbuffer.read(model_bytes)
-    full = {"format_version": FORMAT_VERSION, **content}
-    encoded = json.dumps(full, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-    # The converter's own notes name its build: they would only make equal models differ.
-    kept = [e for e in model.metadata or [] if flatbuffer.text(e.name) == "min_runtime_version"]
+    own = {key: value for key, value in content.items() if key not in ("description", "license")}
+    own["format_version"] = FORMAT_VERSION
+    encoded = json.dumps(own, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    # The converter's notes go: its build would make equal models differ, and its lowest runtime
+    # is that of the graph before the recipe.
+    kept = []
     for name, data in ((STANDARD_ENTRY, _standard(content)), (JSON_ENTRY, encoded)):
         entry = schema.MetadataT()
         entry.name = name
         entry.buffer = rewriting.add_buffer(model, np.frombuffer(data, np.uint8))
         kept.append(entry)
     model.metadata = kept
-    model.description = str(content.get("name", ""))
+    model.description = None
     rewriting.share_buffers(model)
     return flatbuffer.write(model)
 

@@ -135,19 +135,19 @@ def pack_pairs(values: Int8) -> Int8:
         values: `int8[rows, columns]`, from -7 to 7, an even number of columns.
 
     Returns:
-        `int8[rows, columns / 2]`: byte j is 16 times value j, plus 8, plus value
-        j + columns / 2. So FLOOR(byte / 16) gives the left half of a row and the rest the
-        right half, and putting the halves side by side restores the order of columns.
+        `int8[rows, columns / 2]`: byte j is 16 times value j plus value j + columns / 2. So
+        ROUND(byte / 16) gives the left half of a row (no tie: the rest is at most 7) and the
+        rest the right half, and the halves side by side have the columns in order.
     """
     left, right = np.split(values.astype(np.int16), 2, axis=1)
-    return (16 * left + right + 8).astype(np.int8)
+    return (16 * left + right).astype(np.int8)
 
 
 def unpack_pairs(packed: Int8) -> Int8:
     """The inverse of `pack_pairs`, by the arithmetic that the graph does."""
-    bytes_ = packed.astype(np.float32)
-    left = np.floor(bytes_ / 16)
-    return np.concatenate([left, bytes_ - 16 * left - 8], axis=1).astype(np.int8)
+    sixteenths = packed.astype(np.float32) / 16
+    left = np.rint(sixteenths)
+    return np.concatenate([left, (sixteenths - left) * 16], axis=1).astype(np.int8)
 
 
 def quantize_tensor(weights: Float32) -> tuple[Int8, Float32]:
@@ -242,7 +242,7 @@ def _gather(site: _Site, table: int, ids: int, columns: int) -> tuple[int, flatb
 
 
 def _scaled_rows(
-    site: _Site, kind: str, rows: QuantizedRows, stored: Int8
+    site: _Site, kind: str, rows: QuantizedRows, stored: Int8, unit: float | None = None
 ) -> tuple[int, int, list[flatbuffer.Operator]]:
     """Gathers rows and their scales, and widens those alone.
 
@@ -251,6 +251,7 @@ def _scaled_rows(
         kind: of what is stored.
         rows: the quantized table.
         stored: its values as the file holds them.
+        unit: what a stored value counts for, where not 1.
 
     Returns:
         The gathered values as float, `float32[n, stored columns]`, their scales,
@@ -259,28 +260,26 @@ def _scaled_rows(
     graph, ids = site.subgraph, flatbuffer.inputs(site.op)[1]
     buffer, _ = site.store(kind, lambda: (stored, None))
     codes_buffer, _ = site.store(f"{kind} scales", lambda: (rows.codes, None))
-    packed = stored.shape != rows.values.shape
-    name = flatbuffer.PACKED if packed else "table"
-    table = rewriting.add_tensor(graph, name, stored.shape, np.int8, buffer)
-    unit = np.array([rows.unit], np.float32)
+    name = "table" if unit is None else flatbuffer.PACKED
+    table_unit = None if unit is None else np.array([unit], np.float32)
+    table = rewriting.add_tensor(graph, name, stored.shape, np.int8, buffer, table_unit)
+    codes_unit = np.array([rows.unit], np.float32)
     codes = rewriting.add_tensor(
-        graph, flatbuffer.SCALES, rows.codes.shape, np.int8, codes_buffer, unit
+        graph, flatbuffer.SCALES, rows.codes.shape, np.int8, codes_buffer, codes_unit
     )
     gathered, gather = _gather(site, table, ids, stored.shape[1])
     gathered_codes, gather_codes = _gather(site, codes, ids, 1)
     values = rewriting.add_tensor(graph, None, (-1, stored.shape[1]), np.float32)
     scales = rewriting.add_tensor(graph, None, (-1, 1), np.float32)
-    cast = schema.CastOptionsT()
-    cast.inDataType, cast.outDataType = schema.TensorType.INT8, schema.TensorType.FLOAT32
-    dequantize = schema.DequantizeOptionsT()
+    widen, version = ("CAST", 1) if unit is None else ("DEQUANTIZE", 2)
     return (
         values,
         scales,
         [
             gather,
-            rewriting.make_op(site.model, "CAST", 1, [gathered], values, cast),
+            rewriting.make_op(site.model, widen, version, [gathered], values),
             gather_codes,
-            rewriting.make_op(site.model, "DEQUANTIZE", 2, [gathered_codes], scales, dequantize),
+            rewriting.make_op(site.model, "DEQUANTIZE", 2, [gathered_codes], scales),
         ],
     )
 
@@ -304,26 +303,22 @@ def _int4_table(site: _Site) -> list[flatbuffer.Operator]:
     if columns % 2:
         return _int8_table(site)
     rows = quantize_rows(site.values, INT4_LEVELS)
-    packed, scales, ops = _scaled_rows(site, "int4", rows, pack_pairs(rows.values))
-    half = (-1, columns // 2)
+    packed = pack_pairs(rows.values)
+    sixteenths, scales, ops = _scaled_rows(site, "int4", rows, packed, unit=1 / 16)
 
-    def compute(op: str, options: Any, *inputs: int, shape: tuple[int, int] = half) -> int:
-        output = rewriting.add_tensor(site.subgraph, None, shape, np.float32)
+    def compute(op: str, options: Any, *inputs: int, width: int = columns // 2) -> int:
+        output = rewriting.add_tensor(site.subgraph, None, (-1, width), np.float32)
         ops.append(rewriting.make_op(site.model, op, 1, list(inputs), output, options))
         return output
 
-    def number(value: float) -> int:
-        buffer = rewriting.add_buffer(site.model, np.array(value, np.float32))
-        return rewriting.add_tensor(site.subgraph, None, (), np.float32, buffer)
-
-    sixteenths = compute("MUL", schema.MulOptionsT(), packed, number(1 / 16))
-    left = compute("FLOOR", None, sixteenths)
-    lefts = compute("MUL", schema.MulOptionsT(), left, number(16))
-    rest = compute("SUB", schema.SubOptionsT(), packed, lefts)
-    right = compute("SUB", schema.SubOptionsT(), rest, number(8))
+    buffer = rewriting.add_buffer(site.model, np.array(16, np.float32))
+    sixteen = rewriting.add_tensor(site.subgraph, None, (), np.float32, buffer)
+    left = compute("ROUND", None, sixteenths)
+    rest = compute("SUB", schema.SubOptionsT(), sixteenths, left)
+    right = compute("MUL", schema.MulOptionsT(), rest, sixteen)
     beside = schema.ConcatenationOptionsT()
     beside.axis = 1
-    values = compute("CONCATENATION", beside, left, right, shape=(-1, columns))
+    values = compute("CONCATENATION", beside, left, right, width=columns)
     return [*ops, _multiply(site, values, scales)]
 
 
@@ -337,9 +332,7 @@ def _widened(
     inputs = flatbuffer.inputs(site.op)
     inputs[site.position] = wide
     site.op.inputs = inputs
-    dequantize = rewriting.make_op(
-        site.model, "DEQUANTIZE", version, [small], wide, schema.DequantizeOptionsT()
-    )
+    dequantize = rewriting.make_op(site.model, "DEQUANTIZE", version, [small], wide)
     return [dequantize, site.op]
 
 

@@ -190,12 +190,10 @@ def _range_of_values(
     ]
     narrow = add_tensor(subgraph, None, (values.size,), np.int32)
     wide = add_tensor(subgraph, None, (values.size,), np.int64)
-    cast = schema.CastOptionsT()
-    cast.inDataType, cast.outDataType = schema.TensorType.INT32, schema.TensorType.INT64
     op.inputs = [resource, keys, wide]
     return [
         make_op(model, "RANGE", 1, ends, narrow, schema.RangeOptionsT()),
-        make_op(model, "CAST", 1, [narrow], wide, cast),
+        make_op(model, "CAST", 1, [narrow], wide),
     ]
 
 

@@ -224,9 +224,9 @@ class ServingModule(tf.Module):
         """
         size = len(self._ranker.candidates.vocabulary)
         count = tf.reshape(k, [])
-        # Always `size`, but no constant to the converter, which would fold the catalogue's rows
+        # Always `size + 1`, but no constant to the converter, which would fold the catalogue's rows
         # (and all that follows from them) into the file.
-        limit = tf.maximum(size, tf.minimum(count, size)) + 1
+        limit = tf.maximum(size + 1, tf.minimum(count, 1))
         # A static shape again, which lets XNNPACK take all that follows.
         ids = tf.reshape(tf.range(1, limit), [size])
         scores = self._scores(user_id, tf.gather(self._tables[1], ids))
