@@ -154,6 +154,19 @@ class Session:
         self._check(signature)
         return np.array(self._ask("times", signature, _encoded(inputs), repeats))
 
+    def invoke_times(
+        self, signature: str, repeats: int, **inputs: Array | Sequence[str]
+    ) -> npt.NDArray[np.float64]:
+        """As `times`, of the graph alone: without setting inputs and reading outputs.
+
+        One whole call comes first, untimed.
+
+        Raises:
+            RuntimeFailure: as for `run`.
+        """
+        self._check(signature)
+        return np.array(self._ask("invoke_times", signature, _encoded(inputs), repeats))
+
     def resident(self) -> int:
         """Resident memory of the child process, bytes."""
         return int(self._ask("resident"))
