@@ -18,6 +18,7 @@ from export import (
     quantization,
     reference,
     report,
+    selection,
     serving,
 )
 from export.quantization import Recipe
@@ -31,10 +32,15 @@ LICENSE = "Apache-2.0"
 
 @dataclass(frozen=True)
 class Request:
-    """What an export was asked for; the attributes are the CLI's options."""
+    """What an export was asked for; the attributes are the CLI's options.
+
+    Attributes:
+        recipes: which to try; of several, the smallest file within `wanted` is published.
+    """
 
     output_dir: Path
-    recipe: Recipe
+    recipes: tuple[Recipe, ...]
+    wanted: selection.Wanted
     saved_model: Path | None
     ratings: str
     data_dir: Path | None
@@ -45,11 +51,28 @@ class Request:
 
 @dataclass(frozen=True)
 class Result:
-    """What an export measured. `breaches` is empty where the file was published."""
+    """What an export measured.
 
-    parity: parity.Parity
+    Attributes:
+        attempts: one for each recipe tried.
+        chosen: the one published; None where none may be.
+        float32_bytes: size of the converter's own float32 file.
+    """
+
+    attempts: tuple[selection.Attempt, ...]
+    chosen: selection.Attempt | None
     float32_bytes: int
-    breaches: tuple[gate.Breach, ...]
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """All that recipes have in common."""
+
+    ranker: serving.Ranker
+    float_model: bytes
+    expected: reference.Reference
+    origin: report.Origin
+    metrics: dict[str, Any]
 
 
 Progress = Callable[[str], None]
@@ -66,31 +89,46 @@ def run(request: Request, progress: Progress = lambda message: None) -> Result:
         PublishingError, RatingsError, ModelError, ConversionError, RuntimeFailure: see there.
     """
     publishing.prepare(request.output_dir)
+    prepared = _prepare(request, progress)
+    attempts = tuple(_attempt(prepared, r, request.runtimes, progress) for r in request.recipes)
+    chosen = selection.choose(attempts, request.wanted)
+    result = Result(attempts, chosen, len(prepared.float_model))
+    if chosen is not None:
+        progress("publishing")
+        _publish(request, prepared, result, chosen)
+    return result
+
+
+def _prepare(request: Request, progress: Progress) -> _Prepared:
     model, ratings, origin, metrics = _trained(request, progress)
     ranker = serving.ranker_of(model)
     progress("converting")
     float_model = conversion.to_float32(serving.ServingModule(ranker))
-    progress(f"applying the recipe {request.recipe.name}")
-    content = metadata.add(
-        quantization.apply(request.recipe, float_model),
-        _metadata(request.recipe, ranker, origin, metrics),
-    )
     progress("scoring the test ratings and the catalogue with Keras")
     test = data.columns(data.split(ratings, request.seed).test)
     expected = reference.measure(model, ranker, test)
-    measured = parity.measure(
-        request.recipe.name,
-        content,
-        ranker,
-        expected,
-        request.runtimes,
-        lambda name: progress(f"proving parity on {name}"),
+    return _Prepared(ranker, float_model, expected, origin, metrics)
+
+
+def _attempt(
+    prepared: _Prepared, recipe: Recipe, runtimes: tuple[Runtime, ...], progress: Progress
+) -> selection.Attempt:
+    """Applies one recipe and measures what came of it."""
+    progress(f"applying the recipe {recipe.name}")
+    content = metadata.add(
+        quantization.apply(recipe, prepared.float_model),
+        _metadata(recipe, prepared.ranker, prepared.origin, prepared.metrics),
     )
-    breaches = gate.check(measured)
-    if not breaches:
-        progress("publishing")
-        _publish(request, content, ranker, expected, measured, len(float_model), origin)
-    return Result(measured, len(float_model), breaches)
+    measured = parity.measure(
+        recipe.name,
+        content,
+        prepared.ranker,
+        prepared.expected,
+        runtimes,
+        lambda name: progress(f"proving parity of {recipe.name} on {name}"),
+    )
+    latency = selection.latency(content, prepared.expected, runtimes[-1])
+    return selection.Attempt(content, measured, gate.check(measured), latency)
 
 
 def _trained(
@@ -151,31 +189,27 @@ def _metadata(
 
 
 def _publish(
-    request: Request,
-    content: bytes,
-    ranker: serving.Ranker,
-    expected: reference.Reference,
-    measured: parity.Parity,
-    float32_bytes: int,
-    origin: report.Origin,
+    request: Request, prepared: _Prepared, result: Result, chosen: selection.Attempt
 ) -> None:
-    with request.runtimes[-1].open(content) as session:
+    with request.runtimes[-1].open(chosen.content) as session:
         cases = {
             "format_version": golden.FORMAT_VERSION,
-            "model_sha256": measured.file.sha256,
-            "recipe": request.recipe.name,
-            **golden.cases(session, expected),
+            "model_sha256": chosen.parity.file.sha256,
+            "recipe": chosen.parity.recipe,
+            **golden.cases(session, prepared.expected),
         }
     vocabulary = {
-        serving.USER: ranker.users.vocabulary,
-        serving.CANDIDATE: ranker.candidates.vocabulary,
+        serving.USER: prepared.ranker.users.vocabulary,
+        serving.CANDIDATE: prepared.ranker.candidates.vocabulary,
     }
+    measured = report.parity_json(chosen.parity, result.float32_bytes, prepared.origin)
+    measured["frontier"] = [selection.figures(attempt) for attempt in result.attempts]
     publishing.publish(
         request.output_dir,
         {
             "vocabulary.json": report.dump(vocabulary),
             "golden.json": report.dump(cases),
-            "parity.json": report.dump(report.parity_json(measured, float32_bytes, origin)),
-            "ranker.tflite": content,
+            "parity.json": report.dump(measured),
+            "ranker.tflite": chosen.content,
         },
     )

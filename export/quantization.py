@@ -62,6 +62,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
     }
 )
 DEFAULT_RECIPE = "int8"
+AUTO = "auto"
 
 
 class UnknownRecipeError(ValueError):
@@ -75,8 +76,19 @@ def recipe_named(name: str) -> Recipe:
         UnknownRecipeError: there is none; the message lists those that there are.
     """
     if name not in RECIPES:
-        raise UnknownRecipeError(f"unknown recipe {name!r}: choose one of {', '.join(RECIPES)}")
+        raise UnknownRecipeError(
+            f"unknown recipe {name!r}: choose one of {', '.join(RECIPES)}, {AUTO}"
+        )
     return RECIPES[name]
+
+
+def recipes_named(name: str) -> tuple[Recipe, ...]:
+    """The recipe of that name, or all of them for `auto`.
+
+    Raises:
+        UnknownRecipeError: as for `recipe_named`.
+    """
+    return tuple(RECIPES.values()) if name == AUTO else (recipe_named(name),)
 
 
 @dataclass(frozen=True)

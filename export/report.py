@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-from export import gate
+from export import gate, selection
 from export.parity import Parity
 
 FORMAT_VERSION = 1
@@ -74,8 +74,8 @@ def table(parity: Parity, float32_bytes: int) -> Table:
         title=f"{parity.recipe}: {parity.file.bytes:,} bytes, {ratio:.3f} of float32 "
         f"({float32_bytes:,})"
     )
-    result.add_column("runtime")
-    for heading in ("max error", "mean error", "RMSE", "delta", "tau", "NDCG@10", "top 10"):
+    result.add_column("runtime", no_wrap=True)
+    for heading in ("max", "mean", "RMSE", "delta", "tau", "NDCG@10", "top 10"):
         result.add_column(heading, justify="right")
     for runtime in parity.runtimes:
         catalogue = runtime.catalogue_agreement
@@ -88,5 +88,25 @@ def table(parity: Parity, float32_bytes: int) -> Table:
             f"{catalogue.kendall_tau:.4f}",
             f"{catalogue.ndcg:.5f}",
             f"{catalogue.top_overlap:.3f}",
+        )
+    return result
+
+
+def frontier_table(
+    attempts: tuple[selection.Attempt, ...], chosen: selection.Attempt | None
+) -> Table:
+    """Size, latency and agreement of every recipe tried."""
+    result = Table(title="recipes")
+    result.add_column("recipe", no_wrap=True)
+    for heading in ("bytes", f"rank {selection.CANDIDATES:,}, ms", "NDCG@10", "gate"):
+        result.add_column(heading, justify="right")
+    for attempt in sorted(attempts, key=lambda attempt: attempt.parity.file.bytes):
+        mark = " *" if attempt is chosen else ""
+        result.add_row(
+            attempt.parity.recipe + mark,
+            f"{attempt.parity.file.bytes:,}",
+            f"{attempt.latency_ms:.2f}",
+            f"{attempt.ndcg:.5f}",
+            "broken" if attempt.breaches else "kept",
         )
     return result

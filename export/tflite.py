@@ -13,6 +13,7 @@ EXAMPLES = """\b
 Examples:
   python -m export.tflite
   python -m export.tflite --recipe float16 --output-dir build/half
+  python -m export.tflite --recipe auto --max-bytes 200000 --min-ndcg 0.999
   python -m export.tflite --model trained/saved_model --runtime litert
   python -m export.tflite --ratings ~/Downloads/ml-100k.zip
 """
@@ -32,8 +33,19 @@ def main(
         Path, typer.Option(help="Folder for ranker.tflite, parity.json, golden.json.")
     ] = Path("artifacts"),
     recipe: Annotated[
-        str, typer.Option(help=f"How numbers are stored: {', '.join(quantization.RECIPES)}.")
+        str,
+        typer.Option(
+            help=f"How numbers are stored: {', '.join(quantization.RECIPES)}; or auto, the "
+            "smallest file that passes."
+        ),
     ] = quantization.DEFAULT_RECIPE,
+    max_bytes: Annotated[
+        int | None, typer.Option(min=1, help="With auto: the largest file wanted.")
+    ] = None,
+    min_ndcg: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="With auto: the least NDCG@10 against Keras's order."),
+    ] = None,
     model: Annotated[
         Path | None, typer.Option(help="A trained SavedModel folder; trains one where left out.")
     ] = None,
@@ -58,17 +70,20 @@ def main(
     installed here. Exit codes: 0 published, 1 a limit of the gate is broken, 2 wrong use.
     """
     try:
-        chosen = quantization.recipe_named(recipe)
+        recipes = quantization.recipes_named(recipe)
+        if recipe != quantization.AUTO and (max_bytes or min_ndcg is not None):
+            raise fail("--max-bytes and --min-ndcg go with --recipe auto", 2)
         proven_on = tuple(runtime.named(name) for name in runtimes or ()) or runtime.installed()
     except (quantization.UnknownRecipeError, runtime.RuntimeUnavailableError) as error:
         raise fail(str(error), 2) from error
     with console.quiet_libraries() as terminal:
         # TensorFlow takes seconds to import, and writes while it does: not before it is needed.
-        from export import conversion, pipeline, publishing, report, serving
+        from export import conversion, pipeline, publishing, report, selection, serving
         from model import data
 
+        wanted = selection.Wanted(max_bytes, min_ndcg)
         request = pipeline.Request(
-            output_dir, chosen, model, ratings, data_dir, epochs, seed, proven_on
+            output_dir, recipes, wanted, model, ratings, data_dir, epochs, seed, proven_on
         )
         try:
             with console.Stages(terminal, quiet) as stages:
@@ -85,10 +100,13 @@ def main(
             terminal.print(f"not published: {error}", markup=False, soft_wrap=True)
             raise typer.Exit(1) from error
         if not quiet:
-            Console().print(report.table(result.parity, result.float32_bytes))
-        if result.breaches:
-            for breach in result.breaches:
-                terminal.print(f"not published: {breach}", markup=False, soft_wrap=True)
+            for attempt in result.attempts:
+                Console().print(report.table(attempt.parity, result.float32_bytes))
+            if len(result.attempts) > 1:
+                Console().print(report.frontier_table(result.attempts, result.chosen))
+        if result.chosen is None:
+            for reason in selection.reasons(result.attempts, wanted):
+                terminal.print(f"not published: {reason}", markup=False, soft_wrap=True)
             raise typer.Exit(1)
     if not quiet:
         Console().print(f"published {output_dir / 'ranker.tflite'}", soft_wrap=True)
