@@ -10,7 +10,7 @@ from hypothesis import settings
 from export import conversion, quantization, reference, runtime, serving
 from model import data, ranking, train
 from tests import support
-from tests.support import Exported
+from tests.support import Exported, Trained
 
 # The same examples on every run, and no time limit: runtimes answer slowly on a busy machine.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -26,19 +26,21 @@ def ratings() -> data.Ratings:
 
 
 @pytest.fixture(scope="session")
-def trained(ratings: data.Ratings) -> tuple[ranking.MovielensModel, train.Training]:
+def trained(ratings: data.Ratings) -> Trained:
     """The tutorial's model after its three epochs."""
-    return train.train(ratings)
+    epochs: list[tuple[int, float]] = []
+    model, training = train.train(ratings, on_epoch=lambda *epoch: epochs.append(epoch))
+    return Trained(model, training, epochs)
 
 
 @pytest.fixture(scope="session")
-def keras_model(trained: tuple[ranking.MovielensModel, train.Training]) -> ranking.MovielensModel:
-    return trained[0]
+def keras_model(trained: Trained) -> ranking.MovielensModel:
+    return trained.model
 
 
 @pytest.fixture(scope="session")
-def training(trained: tuple[ranking.MovielensModel, train.Training]) -> train.Training:
-    return trained[1]
+def training(trained: Trained) -> train.Training:
+    return trained.training
 
 
 @pytest.fixture(scope="session")

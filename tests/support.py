@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from export import flatbuffer, parity, quantization, reference, runtime, serving
+from model import ranking, train
 
 ROOT = Path(__file__).parent.parent
 RECIPES = tuple(quantization.RECIPES)
@@ -68,6 +69,15 @@ def end_children() -> None:
 
 
 @dataclass(frozen=True)
+class Trained:
+    """The trained model, what training measured, and each epoch's number and training RMSE."""
+
+    model: ranking.MovielensModel
+    training: train.Training
+    epochs: list[tuple[int, float]]
+
+
+@dataclass(frozen=True, repr=False)
 class Exported:
     """The trained ranker, its files and its cut-down reference: made once, and measured once."""
 
