@@ -210,11 +210,7 @@ def parameters(model: Model) -> dict[str, int]:
     counts: dict[str, int] = {}
     for index, signature in signature_names(model).items():
         subgraph = model.subgraphs[index]
-        widened = {
-            int(op.outputs[0]): inputs(op)[0]
-            for op in subgraph.operators
-            if op_name(model, op) == "DEQUANTIZE"
-        }
+        widened = _widened(model, subgraph)
         sizes: dict[int, int] = {}
         for op in subgraph.operators:
             places = {"GATHER": (0,), "FULLY_CONNECTED": (1, 2), "ADD": (0, 1)}
@@ -227,6 +223,15 @@ def parameters(model: Model) -> dict[str, int]:
                     sizes[tensor.buffer] = _values(place, tensor)
         counts[signature] = sum(sizes.values())
     return counts
+
+
+def _widened(model: Model, subgraph: Subgraph) -> dict[int, int]:
+    """What each DEQUANTIZE makes, and of what."""
+    return {
+        int(op.outputs[0]): inputs(op)[0]
+        for op in subgraph.operators
+        if op_name(model, op) == "DEQUANTIZE"
+    }
 
 
 def _values(place: int, tensor: Tensor) -> int:
@@ -251,7 +256,11 @@ def tensor_sizes(model: Model) -> tuple[TensorSize, ...]:
     """Every constant above 256 bytes, largest first; a shared buffer counts once."""
     roles: dict[int, TensorSize] = {}
     for subgraph, op, name in operators(model):
-        for position, index in enumerate(inputs(op)):
+        if name == "DEQUANTIZE":
+            continue  # The op that reads the wide form tells what it is.
+        widened = _widened(model, subgraph)
+        for position, operand in enumerate(inputs(op)):
+            index = widened.get(operand, operand)
             if index < 0:
                 continue
             tensor = subgraph.tensors[index]
@@ -270,6 +279,6 @@ def _role(op: str, position: int, tensor: Tensor) -> str:
         return "vocabulary"
     if op == "GATHER" and position == 0:
         return "embedding table"
-    if op in ("FULLY_CONNECTED", "DEQUANTIZE"):
+    if op == "FULLY_CONNECTED":
         return "dense"
     return "other"
