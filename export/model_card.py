@@ -1,0 +1,38 @@
+"""The model card: what the file is, is for, and can't do, in Markdown beside it."""
+
+from export import gate, html_report, quantization
+from export.parity import Parity
+from export.reference import Reference
+from export.report import Origin
+from export.serving import Ranker
+
+TEMPLATE = "model_card.md"
+
+
+def render(
+    parity: Parity, reference: Reference, ranker: Ranker, origin: Origin, float32_bytes: int
+) -> bytes:
+    """The card, as UTF-8.
+
+    Args:
+        parity: everything measured of the file.
+        reference: Keras's scores.
+        ranker: the trained parts.
+        origin: what it was made from.
+        float32_bytes: size of the float32 file.
+    """
+    limits = gate.LIMITS[parity.recipe]
+    card = html_report.environment().get_template(TEMPLATE)
+    return card.render(
+        title=html_report.TITLE,
+        parity=parity,
+        reference=reference,
+        origin=origin,
+        users=len(ranker.users.vocabulary),
+        candidates=len(ranker.candidates.vocabulary),
+        versions=", ".join(f"{name} {version}" for name, version in origin.versions.items()),
+        rows=html_report.gate_rows(parity, limits),
+        limits=limits,
+        summary=quantization.RECIPES[parity.recipe].summary,
+        float32_bytes=float32_bytes,
+    ).encode()

@@ -1,0 +1,50 @@
+"""The model card says what was measured, and what the model can't do."""
+
+from dataclasses import replace
+
+import pytest
+
+from export import model_card, report
+from tests.support import Exported
+
+ORIGIN = report.Origin("trained here", "embedded: x 1.0", "0" * 64, 42, 3, {"tensorflow": "2.21"})
+
+
+@pytest.fixture(scope="module")
+def card(exported: Exported) -> str:
+    parity, ranker = exported.parity_of("int8"), exported.ranker
+    size = len(exported.float_model)
+    return model_card.render(parity, exported.reference, ranker, ORIGIN, size).decode()
+
+
+@pytest.mark.parametrize(
+    "heading",
+    ["Intended use", "Data", "Training", "Metrics", "Quantization", "Limitations", "Licences"],
+)
+def test_has_every_part(card: str, heading: str) -> None:
+    assert f"\n## {heading}\n\n" in card
+
+
+def test_names_the_file(card: str, exported: Exported) -> None:
+    assert exported.parity_of("int8").file.sha256 in card
+
+
+def test_tables_are_whole(card: str) -> None:
+    rows = [line for line in card.splitlines() if line.startswith("|")]
+    metrics = [row for row in rows if "≤" in row or "≥" in row]
+    columns = next(row for row in rows if row.startswith("| figure")).count("|")
+
+    assert len(metrics) >= 10
+    assert {row.count("|") for row in metrics} == {columns}
+
+
+def test_warns_of_the_untrained_row(card: str) -> None:
+    assert "untrained" in card and "out-of-vocabulary" in card
+
+
+def test_a_given_model_was_not_trained_here(exported: Exported) -> None:
+    given = replace(ORIGIN, model="saved_model", epochs=None)
+    parity, ranker = exported.parity_of("int8"), exported.ranker
+    card = model_card.render(parity, exported.reference, ranker, given, 1_000_000).decode()
+
+    assert "Trained elsewhere" in card and "epochs" not in card
