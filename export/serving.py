@@ -152,10 +152,6 @@ class ServingModule(tf.Module):
         """Rows' numbers, `int64[n]`, of ids `string[n]`; 0 where unknown."""
         return tf.reshape(self._lookups[tower](ids), [-1])
 
-    def _rows(self, tower: int, ids: tf.Tensor) -> tf.Tensor:
-        """Embedding rows, `float32[n, dimension]`, of ids `string[n]`."""
-        return tf.gather(self._tables[tower], self._ids(tower, ids))
-
     def _after_first(self, hidden: tf.Tensor) -> tf.Tensor:
         """From the first layer's sums, `float32[n, units]`, to scores, `float32[n]`."""
         for index, layer in enumerate(self._ranker.dense):
@@ -165,15 +161,21 @@ class ServingModule(tf.Module):
                 hidden = tf.nn.relu(hidden)
         return tf.reshape(hidden, [-1])
 
-    def _scores(self, user_id: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+    def _candidate_sums(self, ids: tf.Tensor) -> tf.Tensor:
+        """Candidates' half of the first layer, `float32[n, units]`, by rows' numbers."""
+        dimension = self._ranker.users.table.shape[1]
+        return tf.matmul(tf.gather(self._tables[1], ids), self._kernels[0][dimension:])
+
+    def _scores(self, user_id: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
         """Scores, `float32[n]`, of users, `string[n]` or `string[1]`, with candidates' rows.
 
         The first layer is taken in halves, W [u; m] = Wu u + Wm m: one user's half is then
         computed once for all candidates. All signatures take it so, to share its weights.
         """
-        dimension = self._ranker.users.table.shape[1]
-        user = tf.matmul(self._rows(0, user_id), self._kernels[0][:dimension]) + self._biases[0]
-        return self._after_first(user + tf.matmul(rows, self._kernels[0][dimension:]))
+        rows = tf.gather(self._tables[0], self._ids(0, user_id))
+        kernel = self._kernels[0][: self._ranker.users.table.shape[1]]
+        user = tf.matmul(rows, kernel) + self._biases[0]
+        return self._after_first(user + self._candidate_sums(ids))
 
     @tf.function(
         input_signature=[
@@ -183,7 +185,7 @@ class ServingModule(tf.Module):
     )
     def score(self, user_id: tf.Tensor, movie_title: tf.Tensor) -> dict[str, tf.Tensor]:
         """Scores pairs: two `string[n]` to `score: float32[n]`; n may be 0."""
-        return {SCORE: self._scores(user_id, self._rows(1, movie_title))}
+        return {SCORE: self._scores(user_id, self._ids(1, movie_title))}
 
     @tf.function(
         input_signature=[
@@ -198,7 +200,7 @@ class ServingModule(tf.Module):
             `score: float32[n]`, and `order: int32[n]`, the candidates' positions from best to
             worst; equal scores keep their order.
         """
-        scores = self._scores(user_id, self._rows(1, movie_title))
+        scores = self._scores(user_id, self._ids(1, movie_title))
         order = tf.math.top_k(scores, tf.size(scores)).indices
         return {SCORE: scores, ORDER: order}
 
@@ -229,7 +231,7 @@ class ServingModule(tf.Module):
         limit = tf.maximum(size + 1, tf.minimum(count, 1))
         # A static shape again, which lets XNNPACK take all that follows.
         ids = tf.reshape(tf.range(1, limit), [size])
-        scores = self._scores(user_id, tf.gather(self._tables[1], ids))
+        scores = self._scores(user_id, ids)
         seen_ids = tf.cast(self._ids(1, seen), tf.int32)
         ones = tf.minimum(seen_ids + 1, 1)  # In two ops where ones_like takes four.
         hits = tf.scatter_nd(seen_ids[:, None], ones, [size + 1])[1:]
