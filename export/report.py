@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from export import gate, selection
@@ -70,21 +71,22 @@ def dump(content: Any) -> bytes:
 def table(parity: Parity, float32_bytes: int) -> Table:
     """The closing table: a row for each runtime."""
     ratio = parity.file.bytes / float32_bytes
+    keras = f", Keras's RMSE {parity.runtimes[0].rmse_keras:.4f}" if parity.runtimes else ""
     result = Table(
-        title=f"{parity.recipe}: {parity.file.bytes:,} bytes, {ratio:.3f} of float32 "
-        f"({float32_bytes:,})"
+        title=f"{parity.recipe}: {parity.file.bytes:,} bytes, {ratio:.3f} of float32's "
+        f"{float32_bytes:,}{keras}",
+        box=box.SIMPLE_HEAD,
     )
     result.add_column("runtime", no_wrap=True)
-    for heading in ("max", "mean", "RMSE", "delta", "tau", "NDCG@10", "top 10"):
-        result.add_column(heading, justify="right")
+    for heading in ("max", "mean", "RMSE", "tau", "NDCG@10", "top 10"):
+        result.add_column(heading, justify="right", no_wrap=True)
     for runtime in parity.runtimes:
         catalogue = runtime.catalogue_agreement
         result.add_row(
             f"{runtime.runtime} {runtime.version}",
             f"{max(runtime.test.max_abs, runtime.catalogue.max_abs):.1e}",
             f"{runtime.catalogue.mean_abs:.1e}",
-            f"{runtime.rmse:.4f}",
-            f"{runtime.rmse_delta:.1e}",
+            f"{runtime.rmse:.5f}",
             f"{catalogue.kendall_tau:.4f}",
             f"{catalogue.ndcg:.5f}",
             f"{catalogue.top_overlap:.3f}",
@@ -96,7 +98,7 @@ def frontier_table(
     attempts: tuple[selection.Attempt, ...], chosen: selection.Attempt | None
 ) -> Table:
     """Size, latency and agreement of every recipe tried."""
-    result = Table(title="recipes")
+    result = Table(title="recipes", box=box.SIMPLE_HEAD)
     result.add_column("recipe", no_wrap=True)
     for heading in ("bytes", f"rank {selection.CANDIDATES:,}, ms", "NDCG@10", "gate"):
         result.add_column(heading, justify="right")
