@@ -5,19 +5,19 @@ import org.json.JSONObject
 
 /** The cases that the exporter scored in Python and `python -m export.bundle` brought along. */
 object Golden {
-    private val golden = json("golden.json")
+    private val cases = json("golden.json")
     private val parity = json("parity.json")
 
     /** How far another runtime may be from the scores in golden.json. */
     val tolerance: Float = parity.getJSONObject("golden_tolerance").getDouble("score").toFloat()
-    val recipe: String = golden.getString("recipe")
-    val modelSha256: String = golden.getString("model_sha256")
+    val recipe: String = cases.getString("recipe")
+    val modelSha256: String = cases.getString("model_sha256")
     val scores: List<GoldenScore> =
-        golden.getJSONArray("score").objects().map {
+        cases.getJSONArray("score").objects().map {
             GoldenScore(it.id("user_id"), it.id("movie_title"), it.getDouble("tflite").toFloat())
         }
     val rankings: List<GoldenRanking> =
-        golden.getJSONArray("rank").objects().map {
+        cases.getJSONArray("rank").objects().map {
             GoldenRanking(
                 it.id("user_id"),
                 it.ids("movie_title"),
@@ -26,7 +26,7 @@ object Golden {
             )
         }
     val recommendations: List<GoldenRecommendation> =
-        golden.optJSONArray("recommend")?.objects().orEmpty().map {
+        cases.optJSONArray("recommend")?.objects().orEmpty().map {
             GoldenRecommendation(
                 it.id("user_id"),
                 it.getInt("k"),

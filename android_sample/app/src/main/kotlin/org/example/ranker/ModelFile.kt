@@ -40,6 +40,7 @@ data class ModelFile(
         private const val FORMAT_VERSION = 1
 
         /** Reads the description of a mapped file; no byte of it goes to the interpreter before. */
+        @Suppress("TooGenericExceptionCaught") // What the bounds-checked reader throws.
         fun read(file: ByteBuffer): ModelFile {
             // TFLite would reject these too, but as an untyped error and after native code ran.
             try {

@@ -161,8 +161,8 @@ class RankingModel private constructor(
             }
             for ((name, expected) in known) {
                 val actual = file.signatures[name] ?: continue
-                val fits = actual.inputs == expected.inputs && actual.outputs.entries.containsAll(expected.outputs.entries)
-                if (!fits) {
+                val outputsFit = actual.outputs.entries.containsAll(expected.outputs.entries)
+                if (actual.inputs != expected.inputs || !outputsFit) {
                     throw RankerException.ModelUnsupported("signature '$name' is $actual; this app knows $expected")
                 }
             }

@@ -72,7 +72,10 @@ class RankingViewModel(
     fun rank() = show(SHOWN_RANKED) { repository, ready -> repository.rank(ready.userId, ready.candidates) }
 
     /** Ranks the whole catalogue. */
-    fun recommend() = show(SHOWN_RECOMMENDED) { repository, ready -> repository.recommend(ready.userId, RECOMMENDATIONS) }
+    fun recommend() =
+        show(SHOWN_RECOMMENDED) { repository, ready ->
+            repository.recommend(ready.userId, RECOMMENDATIONS)
+        }
 
     override fun onCleared() {
         repository?.close()

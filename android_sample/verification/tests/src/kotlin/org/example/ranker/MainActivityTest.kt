@@ -1,8 +1,10 @@
 package org.example.ranker
 
+import android.content.pm.PackageManager
 import android.content.res.Configuration
 import android.graphics.Bitmap
 import android.graphics.Canvas
+import android.graphics.Color
 import android.os.Bundle
 import android.os.Looper
 import android.os.Parcel
@@ -10,10 +12,10 @@ import androidx.compose.ui.test.SemanticsMatcher
 import androidx.compose.ui.test.hasClickAction
 import androidx.compose.ui.test.hasContentDescription
 import androidx.compose.ui.test.hasSetTextAction
+import androidx.compose.ui.test.hasTestTag
 import androidx.compose.ui.test.hasText
 import androidx.compose.ui.test.isEnabled
 import androidx.compose.ui.test.junit4.createEmptyComposeRule
-import androidx.compose.ui.test.onAllNodesWithTag
 import androidx.compose.ui.test.onNodeWithTag
 import androidx.compose.ui.test.onNodeWithText
 import androidx.compose.ui.test.performClick
@@ -58,15 +60,17 @@ class MainActivityTest {
         shadowOf(Looper.getMainLooper()).idle()
     }
 
+    private val resources get() = ApplicationProvider.getApplicationContext<RankerApplication>().resources
+
     private fun text(
         id: Int,
         vararg arguments: Any,
-    ): String = ApplicationProvider.getApplicationContext<RankerApplication>().getString(id, *arguments)
+    ): String = resources.getString(id, *arguments)
 
     private fun waitFor(matcher: SemanticsMatcher) =
         compose.waitUntil(TIMEOUT) { compose.onAllNodes(matcher).fetchSemanticsNodes().isNotEmpty() }
 
-    private fun ready() = compose.waitUntil(TIMEOUT) { compose.onAllNodesWithTag(Tags.USER).fetchSemanticsNodes().isNotEmpty() }
+    private fun ready() = waitFor(hasTestTag(Tags.USER))
 
     private fun chooseUser(id: String) = compose.onNodeWithTag(Tags.USER).performTextReplacement(id)
 
@@ -81,11 +85,7 @@ class MainActivityTest {
 
     private fun click(label: String) = compose.onNode(hasText(label) and hasClickAction()).performClick()
 
-    private fun rankButton(count: Int): String =
-        ApplicationProvider
-            .getApplicationContext<RankerApplication>()
-            .resources
-            .getQuantityString(R.plurals.rank, count, count)
+    private fun rankButton(count: Int): String = resources.getQuantityString(R.plurals.rank, count, count)
 
     private fun row(
         place: Int,
@@ -227,7 +227,7 @@ class MainActivityTest {
         waitFor(hasText(text(R.string.failed_damaged)))
         compose.onNodeWithText("SHA-256", substring = true).assertExists()
         screenshot("failed")
-        (ApplicationProvider.getApplicationContext<DamagedApplication>()).damaged = false
+        ApplicationProvider.getApplicationContext<DamagedApplication>().damaged = false
         click(text(R.string.retry))
         ready()
     }
@@ -242,8 +242,8 @@ class MainActivityTest {
     @Test fun `asks for no permission`() {
         launch()
         val context = controller.get()
-        val packageInfo = context.packageManager.getPackageInfo(context.packageName, android.content.pm.PackageManager.GET_PERMISSIONS)
-        assertEquals(emptyList<String>(), packageInfo.requestedPermissions.orEmpty().toList())
+        val manifest = context.packageManager.getPackageInfo(context.packageName, PackageManager.GET_PERMISSIONS)
+        assertEquals(emptyList<String>(), manifest.requestedPermissions.orEmpty().toList())
     }
 
     /** Asks the model apart from the app; RankingModelTest holds it to Python's answers. */
@@ -263,10 +263,7 @@ class MainActivityTest {
         return bitmap
     }
 
-    private fun luminance(color: Int): Float =
-        android.graphics.Color
-            .valueOf(color)
-            .luminance()
+    private fun luminance(color: Int): Float = Color.valueOf(color).luminance()
 
     private companion object {
         const val TIMEOUT = 20_000L

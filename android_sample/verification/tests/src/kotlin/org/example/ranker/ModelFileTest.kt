@@ -27,6 +27,15 @@ class ModelFileTest {
         return text.replace(from, to).toByteArray(Charsets.ISO_8859_1)
     }
 
+    /** Renames what the file's tables hold under a name, wherever it is all of a string. */
+    private fun renamed(
+        from: String,
+        to: String,
+    ): ByteArray {
+        val length = "${from.length.toChar()}\u0000\u0000\u0000"
+        return replaced("$length$from\u0000", "$length$to\u0000")
+    }
+
     @Test fun `the file describes itself`() {
         val file = ModelFile.read(Bundle.direct(bytes))
         assertTrue(file.signatures.keys.containsAll(setOf("score", "rank")))
@@ -79,7 +88,8 @@ class ModelFileTest {
     }
 
     @Test fun `another format version is named`() {
-        val message = failure<RankerException.ModelUnsupported>(replaced("\"format_version\":1", "\"format_version\":7"))
+        val file = replaced("\"format_version\":1", "\"format_version\":7")
+        val message = failure<RankerException.ModelUnsupported>(file)
         assertEquals("the file's format version is 7; this app knows 1", message)
     }
 
@@ -90,12 +100,12 @@ class ModelFileTest {
     }
 
     @Test fun `a missing signature is named`() {
-        val message = failure<RankerException.ModelUnsupported>(replaced("\u0004\u0000\u0000\u0000rank\u0000", "\u0004\u0000\u0000\u0000rant\u0000"))
+        val message = failure<RankerException.ModelUnsupported>(renamed("rank", "rant"))
         assertEquals("the file lacks the signature rank", message)
     }
 
     @Test fun `another output of a signature is named`() {
-        val message = failure<RankerException.ModelUnsupported>(replaced("\u0005\u0000\u0000\u0000order\u0000", "\u0005\u0000\u0000\u0000odder\u0000"))
+        val message = failure<RankerException.ModelUnsupported>(renamed("order", "odder"))
         assertTrue(message, message.startsWith("signature 'rank' is"))
     }
 }

@@ -93,10 +93,12 @@ class RankingModelTest {
     @Test fun `unknown, empty and non-ASCII ids score as unknown ones`() {
         val title = Bundle.vocabulary.titles.first()
         val unknown = one("no such user", title)
-        for (id in listOf("", "ж", "用户", "\uD83D\uDE00", "a\u0000", "é")) assertEquals(id, unknown, one(id, title), 0f)
+        val strangers = listOf("", "ж", "用户", "\uD83D\uDE00", "a\u0000", "é")
+        for (id in strangers) assertEquals(id, unknown, one(id, title), 0f)
         val user = Bundle.vocabulary.userIds.first()
         val untitled = one(user, "no such title")
-        for (id in listOf("", "Ночной дозор (2004)", "\uD83D\uDE00 (2017)")) assertEquals(id, untitled, one(user, id), 0f)
+        val untold = listOf("", "Ночной дозор (2004)", "\uD83D\uDE00 (2017)")
+        for (id in untold) assertEquals(id, untitled, one(user, id), 0f)
         assertTrue("a known user scores as an unknown one", one(user, title) != unknown)
         assertEquals(untitled, model.rank(user, listOf("", title)).let { it.scores[it.indices.indexOf(0)] }, 1e-6f)
     }

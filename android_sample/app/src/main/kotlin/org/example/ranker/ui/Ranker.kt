@@ -39,13 +39,6 @@ import org.example.ranker.Ranking
 import org.example.ranker.RankingUiState
 import kotlin.time.DurationUnit
 
-/** Test tags: what can't be found by its text. */
-object Tags {
-    const val USER = "user"
-    const val QUERY = "query"
-    const val LIST = "list"
-}
-
 /**
  * The loaded screen: one scrolling list, so that nothing is out of reach in landscape or with
  * large text.
