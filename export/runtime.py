@@ -1,5 +1,6 @@
 """TFLite runtimes: one small interface to each, with the interpreter in a child process."""
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import pickle
@@ -52,6 +53,11 @@ class Runtime:
     def version(self) -> str:
         """The installed distribution's version."""
         return importlib.metadata.version(self.package)
+
+    @property
+    def command(self) -> list[str]:
+        """What starts its child process."""
+        return [sys.executable, "-m", "export.interpreter", self.module]
 
     def open(self, model: Path | bytes, xnnpack: bool = True, threads: int = 1) -> "Session":
         """Loads a file in a new child process and makes it ready.
@@ -109,7 +115,7 @@ class Session:
     def __init__(self, runtime: Runtime, model: Path | bytes, xnnpack: bool, threads: int) -> None:
         self.runtime = runtime
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "export.interpreter", runtime.module],
+            runtime.command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -167,6 +173,10 @@ class Session:
         self._check(signature)
         return np.array(self._ask("invoke_times", signature, _encoded(inputs), repeats))
 
+    def open_seconds(self) -> float:
+        """Seconds that loading the file took in the child, without the import of the runtime."""
+        return float(self._ask("open_seconds"))
+
     def resident(self) -> int:
         """Resident memory of the child process, bytes."""
         return int(self._ask("resident"))
@@ -174,7 +184,9 @@ class Session:
     def close(self) -> None:
         """Ends the child process."""
         if self._process.stdin:
-            self._process.stdin.close()
+            # What a child that crashed has not read is lost with it.
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
         if self._process.stdout:
             self._process.stdout.close()
         self._process.wait()
