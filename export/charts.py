@@ -203,6 +203,27 @@ def latency(latencies: Sequence[Latency]) -> str:
     return picture("figure-latency", "Latency by number of candidates", (9.2, 3.4), draw)
 
 
+def frontier(points: Sequence[tuple[str, int, float, float]]) -> str:
+    """Recipes by size, with latency on one panel and agreement on the other.
+
+    Args:
+        points: name, bytes, milliseconds and NDCG@10 of each.
+    """
+
+    def draw(figure: Figure) -> None:
+        panels = figure.subplots(1, 2)
+        for axis, place, title in ((panels[0], 2, "rank, milliseconds"), (panels[1], 3, "NDCG@10")):
+            for point, colour in zip(points, SERIES, strict=False):
+                axis.plot(point[1], point[place], "o", color=colour, label=point[0])
+            axis.set(title=title, xlabel="bytes")
+            axis.xaxis.set_major_formatter(EngFormatter("B"))
+            axis.ticklabel_format(axis="y", useOffset=False)
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower left", ncols=len(points))
+
+    return picture("figure-frontier", "Recipes by size, latency and agreement", (9.2, 3.2), draw)
+
+
 def _plain(value: float, position: Any) -> str:
     return f"{value:,g}"
 

@@ -15,6 +15,7 @@ from export.parity import Parity, RuntimeParity
 from export.reference import Reference
 from export.report import Origin
 from export.samples import Samples
+from export.selection import Attempt
 
 TITLE = "MovieLens 100k ranker"
 TEMPLATE = "report.html"
@@ -64,6 +65,7 @@ def render(
     origin: Origin,
     model: bytes,
     float32_bytes: int,
+    attempts: tuple[Attempt, ...] = (),
 ) -> bytes:
     """The page, as UTF-8.
 
@@ -74,8 +76,10 @@ def render(
         origin: what it was made from.
         model: the file's bytes.
         float32_bytes: size of the float32 file.
+        attempts: every recipe tried, where there were several.
     """
     limits = gate.LIMITS[parity.recipe]
+    points = [(a.parity.recipe, a.parity.file.bytes, a.latency_ms, a.ndcg) for a in attempts]
     tensors = flatbuffer.tensor_sizes(flatbuffer.read(model))
     page = environment().get_template(TEMPLATE)
     return page.render(
@@ -92,6 +96,7 @@ def render(
         signatures=sorted({use.signature for use in parity.file.ops}),
         op_rows=list(_op_rows(parity)),
         machine=f"{platform.system()} on {platform.machine()}",
+        frontier=charts.frontier(points) if len(points) > 1 else None,
         charts=_charts(reference, samples, tensors, len(model), float32_bytes, limits),
     ).encode()
 

@@ -12,12 +12,15 @@ from export import (
     conversion,
     gate,
     golden,
+    html_report,
     metadata,
+    model_card,
     parity,
     publishing,
     quantization,
     reference,
     report,
+    samples,
     selection,
     serving,
 )
@@ -94,8 +97,7 @@ def run(request: Request, progress: Progress = lambda message: None) -> Result:
     chosen = selection.choose(attempts, request.wanted)
     result = Result(attempts, chosen, len(prepared.float_model))
     if chosen is not None:
-        progress("publishing")
-        _publish(request, prepared, result, chosen)
+        _publish(request, prepared, result, chosen, progress)
     return result
 
 
@@ -189,7 +191,11 @@ def _metadata(
 
 
 def _publish(
-    request: Request, prepared: _Prepared, result: Result, chosen: selection.Attempt
+    request: Request,
+    prepared: _Prepared,
+    result: Result,
+    chosen: selection.Attempt,
+    progress: Progress,
 ) -> None:
     with request.runtimes[-1].open(chosen.content) as session:
         cases = {
@@ -202,13 +208,30 @@ def _publish(
         serving.USER: prepared.ranker.users.vocabulary,
         serving.CANDIDATE: prepared.ranker.candidates.vocabulary,
     }
+    progress("drawing the report")
+    taken = samples.take(chosen.content, prepared.expected, request.runtimes)
+    page = html_report.render(
+        chosen.parity,
+        prepared.expected,
+        taken,
+        prepared.origin,
+        chosen.content,
+        result.float32_bytes,
+        result.attempts,
+    )
+    card = model_card.render(
+        chosen.parity, prepared.expected, prepared.ranker, prepared.origin, result.float32_bytes
+    )
     measured = report.parity_json(chosen.parity, result.float32_bytes, prepared.origin)
     measured["frontier"] = [selection.figures(attempt) for attempt in result.attempts]
+    progress("publishing")
     publishing.publish(
         request.output_dir,
         {
             "vocabulary.json": report.dump(vocabulary),
             "golden.json": report.dump(cases),
+            "report.html": page,
+            "model_card.md": card,
             "parity.json": report.dump(measured),
             "ranker.tflite": chosen.content,
         },

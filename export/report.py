@@ -76,6 +76,8 @@ def table(parity: Parity, float32_bytes: int) -> Table:
         title=f"{parity.recipe}: {parity.file.bytes:,} bytes, {ratio:.3f} of float32's "
         f"{float32_bytes:,}{keras}",
         box=box.SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
     )
     result.add_column("runtime", no_wrap=True)
     for heading in ("max", "mean", "RMSE", "tau", "NDCG@10", "top 10"):
