@@ -68,7 +68,20 @@ def add_stored(apk: zipfile.ZipFile, name: str, data: bytes) -> None:
     apk.writestr(entry, data, zipfile.ZIP_STORED)
 
 
-def pack(resources: Path, dexes: list[Path], aar: Path, output: Path) -> None:
+def services(jars: list[str]) -> dict[str, bytes]:
+    """The libraries' service files, by which for one coroutines find the main thread."""
+    found: dict[str, bytes] = {}
+    for jar in jars:
+        with zipfile.ZipFile(jar) as archive:
+            for name in archive.namelist():
+                if re.fullmatch(r"META-INF/services/[\w.]+", name):
+                    found[name] = found.get(name, b"") + archive.read(name)
+    return found
+
+
+def pack(
+    resources: Path, code: Path, java_resources: dict[str, bytes], aar: Path, output: Path
+) -> None:
     """Puts resources, code and native libraries together, unsigned."""
     with zipfile.ZipFile(resources) as base, zipfile.ZipFile(output, "w") as apk:
         for entry in base.infolist():
@@ -76,8 +89,10 @@ def pack(resources: Path, dexes: list[Path], aar: Path, output: Path) -> None:
                 add_stored(apk, entry.filename, base.read(entry))
             else:
                 apk.writestr(zipfile.ZipInfo(entry.filename), base.read(entry), entry.compress_type)
-        for dex in dexes:
+        for dex in sorted(code.glob("*.dex")):
             apk.writestr(zipfile.ZipInfo(dex.name), dex.read_bytes(), zipfile.ZIP_DEFLATED)
+        for name, data in java_resources.items():
+            apk.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
         for abi in ABIS:
             add_stored(apk, f"lib/{abi}/{LIBRARY}", (aar / "jni" / abi / LIBRARY).read_bytes())
 
@@ -126,7 +141,9 @@ def main(
         *("keytool", "-genkeypair", "-keystore", key, "-storepass", "android", "-alias", "debug"),
         *("-dname", "CN=Debug", "-keyalg", "RSA", "-keysize", "2048", "-validity", "10000"),
     )
-    java = ("java", "-Xmx2g", "-cp", r8)
+    # R8 knows in which version of the SDK's android.jar each API appeared. The jar here is all of
+    # the framework, with classes that its table has no version for, which it doesn't expect.
+    java = ("java", "-Xmx2g", "-Dcom.android.tools.r8.disableApiModeling=1", "-cp", r8)
     target = ("--lib", android, "--min-api", versions()["minSdk"])
     run(*java, "com.android.tools.r8.D8", *target, "--debug", "--output", output / "debug", *jars)
     rules = output / "default-rules.pro"
@@ -141,7 +158,9 @@ def main(
     for kind in ("debug", "release"):
         apk = output / f"ranker-{kind}.apk"
         unsigned = output / f"unsigned-{kind}.apk"
-        pack(resources / "resources.apk", sorted((output / kind).glob("*.dex")), aar, unsigned)
+        # R8 has its own way to find services, and writes what it leaves of their files.
+        kept = services(jars) if kind == "debug" else {}
+        pack(resources / "resources.apk", output / kind, kept, aar, unsigned)
         run("zipalign", "-c", "-p", "4", unsigned)
         run(
             *("apksigner", "sign", "--ks", key, "--ks-pass", "pass:android"),
