@@ -1,4 +1,4 @@
-"""Side-by-side measurements, each runnable by one command; never run as tests."""
+"""Benchmarks: what a file costs, against other ways to make one and against the machine's limit."""
 
-# TensorFlow reads its switches at import: `export` sets them, so it comes first.
-import export as export
+# TensorFlow reads its switches at import: `model` sets them, so it comes first.
+import model as model

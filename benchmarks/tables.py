@@ -1,0 +1,169 @@
+"""The benchmarks' Markdown."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from benchmarks import contenders, goals, yardsticks
+from benchmarks.timing import Key, Times, ratio
+from export.runtime import Runtime, named
+
+if TYPE_CHECKING:
+    from benchmarks.latency import Results
+
+GIGA = 1e9
+
+
+def machine() -> str:
+    """The processor's name, and what it can do that matters here."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    fields = dict(line.split(":", 1) for line in lines if ":" in line)
+    values = {name.strip(): value.strip() for name, value in fields.items()}
+    flags = values.get("flags", "").split()
+    known = [f for f in ("avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni") if f in flags]
+    return f"{values.get('model name', platform.machine())} ({', '.join(known)})"
+
+
+def versions(runtimes: Iterable[Runtime]) -> dict[str, str]:
+    """Of everything that is timed."""
+    names = ("tensorflow", "numpy", "ai-edge-quantizer")
+    found = {name: importlib.metadata.version(name) for name in names}
+    return found | {one.name: one.version for one in runtimes}
+
+
+def markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table; the first column is text, the others numbers."""
+    marks = ["---", *["--:"] * (len(headings) - 1)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (headings, marks, *rows)) + "\n"
+
+
+def goals_table(reached: Sequence[goals.Goal]) -> Table:
+    """For the terminal."""
+    table = Table("goal", "where", "measured", "limit", "met")
+    for goal in reached:
+        table.add_row(*_goal_row(goal))
+    return table
+
+
+def _goal_row(goal: goals.Goal) -> list[str]:
+    sign = "≥" if goal.least else "≤"
+    met = "met" if goal.met else "**not met**"
+    return [goal.what, goal.where, goal.spread, f"{sign} {goal.limit:g}", met]
+
+
+def goals_markdown(reached: Sequence[goals.Goal]) -> str:
+    """For a document."""
+    return markdown(("goal", "where", "measured", "limit", ""), map(_goal_row, reached))
+
+
+def latency_document(
+    results: Results, reached: Sequence[goals.Goal], runtimes: Sequence[str]
+) -> str:
+    """`docs/benchmarks.md`, whole."""
+    stack = ", ".join(f"{n} {v}" for n, v in versions(map(named, runtimes)).items())
+    parts = [
+        "# Benchmarks\n",
+        "Written by `python -m benchmarks.latency`; all of it from one run.\n",
+        f"{machine()}, one thread; {stack}.\n",
+        "Each file runs in a process of its own, and all take turns, call by call, so a busy "
+        "moment slows them alike. Ratios are taken within each turn: the median, and the quartiles "
+        "in brackets. Compare nothing but ratios with another machine's.\n",
+        "## Goals\n",
+        "Judged on the graph's own time (Invoke). The Python classes convert strings one by one "
+        "on the way in, which costs every file the same and would hide differences.\n",
+        goals_markdown(reached),
+        "## Size\n",
+        _sizes(results),
+    ]
+    for runtime in runtimes:
+        parts += [f"## Graph alone, {runtime}, milliseconds\n", _times(results, runtime)]
+    parts += [
+        "## Whole Python call, `score`, milliseconds\n",
+        "With the conversion of the strings, beside Keras's `predict` and the SavedModel's "
+        "function, both on one thread.\n",
+        _calls(results),
+        "## Cold start\n",
+        "From opening the file by its path to the first pair's score, in a new process each time; "
+        "the import of the runtime is left out.\n",
+        _starts(results),
+        "## The machine's limit\n",
+        _limit(results),
+        "## Where `rank` spends its time\n",
+        "The default recipe, 10,000 candidates, milliseconds. Neither Python class has a profiler: "
+        "each line is the time of the graph cut after that op, less the line before, of the least "
+        "disturbed turn. XNNPACK joins ops, and a cut makes it write what it would have kept: "
+        "lines below zero mean no more than that.\n",
+    ]
+    for runtime, ops in results.profile.items():
+        rows = [(f"`{op.op}`", f"{op.upto:.3f}", f"{op.alone:+.3f}") for op in ops]
+        parts += [f"### {runtime}\n", markdown(("op", "up to here", "this op"), rows)]
+    return "\n".join(parts)
+
+
+def _sizes(results: Results) -> str:
+    naive = results.sizes[contenders.NAIVE]
+    rows = []
+    for file, size in results.sizes.items():
+        failed = [f"{r}: {why}" for (f, r), why in results.failures.items() if f == file]
+        ndcg = f"{results.ndcg[file]:.6f}" if file in results.ndcg else ""
+        state = "; ".join(failed).replace("|", "/").replace("\n", " ") or "runs everywhere"
+        rows.append((file, f"{size:,}", f"{size / naive:.3f}", ndcg, state))
+    headings = ("file", "bytes", "over naive", "NDCG@10", "runs")
+    return markdown(headings, rows)
+
+
+def _cell(times: Times | None) -> str:
+    return f"{times.median:.3g} ({times.low:.3g}–{times.high:.3g})" if times else ""
+
+
+def _times(results: Results, runtime: str) -> str:
+    mine = {k: t for k, t in results.times.items() if k.runtime == runtime and k.kind == "graph"}
+    columns = sorted({key.candidates for key in mine})
+    rows = []
+    for signature in ("score", "rank", "recommend"):
+        for file in dict.fromkeys(key.file for key in mine if key.signature == signature):
+            keys = [Key(file, runtime, signature, count, "graph") for count in columns]
+            rows.append((f"`{signature}`, {file}", *(_cell(mine.get(key)) for key in keys)))
+    return markdown(("candidates", *(f"{count:,}" for count in columns)), rows)
+
+
+def _calls(results: Results) -> str:
+    mine = {key: t for key, t in results.times.items() if key.kind == "call"}
+    mine = {key: t for key, t in mine.items() if key.runtime != yardsticks.MACHINE.name}
+    columns = sorted({key.candidates for key in mine})
+    rows = []
+    for file, runtime, signature in dict.fromkeys((k.file, k.runtime, k.signature) for k in mine):
+        keys = [Key(file, runtime, signature, count, "call") for count in columns]
+        rows.append((f"{file}, {runtime}", *(_cell(mine.get(key)) for key in keys)))
+    return markdown(("candidates", *(f"{count:,}" for count in columns)), rows)
+
+
+def _starts(results: Results) -> str:
+    rows = []
+    for (file, runtime), times in results.starts.items():
+        against = ratio(times, results.starts[contenders.NAIVE, runtime])
+        rows.append((file, runtime, _cell(times), str(against)))
+    return markdown(("file", "runtime", "milliseconds", "over naive float32"), rows)
+
+
+def _limit(results: Results) -> str:
+    key = Key(yardsticks.SGEMM, "machine", yardsticks.SGEMM, goals.LIMIT_CANDIDATES, "call")
+    copy = Key(yardsticks.COPY, "machine", yardsticks.COPY, goals.LIMIT_CANDIDATES, "call")
+    rows, inner, columns = goals.LIMIT_SHAPE
+    rate = rows * inner * columns / (results.times[key].median / 1e3) / GIGA
+    speed = 2 * yardsticks.COPY_BYTES / (results.times[copy].median / 1e3) / GIGA
+    work = results.work
+    return (
+        f"NumPy's float32 product of two {rows:,} × {inner:,} matrices reaches {rate:.1f} billion "
+        f"multiply-adds a second, a copy of {yardsticks.COPY_BYTES // 2**20} MiB {speed:.1f} GB/s "
+        f"(read and written). Ranking {goals.LIMIT_CANDIDATES:,} candidates takes "
+        f"{work.macs / 1e6:,.0f} million multiply-adds and moves {work.moved / 1e6:.2f} MB of ids, "
+        f"rows, scores and order: {results.needed:.2f} ms at best. What lies between the layers "
+        "is not counted, since it could stay in registers, nor are hashing and sorting.\n"
+    )
