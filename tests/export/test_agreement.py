@@ -1,5 +1,7 @@
 """Rank agreement, recomputed by hand on orders small enough to count."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from export.agreement import Agreement, agreement
 
 
-def of(expected: list[float], actual: list[float]) -> Agreement:
+def of(expected: Sequence[float], actual: Sequence[float]) -> Agreement:
     return agreement([(np.array(expected, np.float32), np.array(actual, np.float32))])
 
 

@@ -73,7 +73,7 @@ def test_scores_do_not_change(exported: Exported, file: bytes, runtime_name: str
         with warm(runtime_name).open(content) as session:
             inputs = {"user_id": pairs.users, "movie_title": pairs.candidates}
             scores.append(session.run("score", **inputs)["score"])
-    assert np.array_equal(*scores)
+    assert np.array_equal(scores[0], scores[1])
 
 
 def test_file_without_metadata(exported: Exported) -> None:

@@ -66,12 +66,14 @@ def test_rows_of_one_size(levels: int, size: float) -> None:
 
 
 def test_rows_by_hand() -> None:
-    table = np.array([[127.0, -63.5, 0.4], [1.0, 0.26, -1.0]], np.float32)
+    # All of these are exact in float32. The unit is the widest row's step over 127: a quarter.
+    widest = 127 * 127 / 4
+    table = np.array([[widest, -15.9, 60], [31.75, 8.3, -31.75], [40, 0.6, -8.2]], np.float32)
     rows = quantization.quantize_rows(table)
-    # The unit is the widest row's scale, 1, over 127. The second row's finest scale, 1 / 127,
-    # is one unit.
-    assert rows.codes.tolist() == [[127], [1]]
-    assert rows.values.tolist() == [[127, -64, 0], [127, 33, -127]]
+    assert rows.unit == 0.25
+    # Steps of 31.75 and 0.25; the third row's finest one, 0.315, goes up to two units.
+    assert rows.codes.tolist() == [[127], [1], [2]]
+    assert rows.values.tolist() == [[127, -1, 2], [127, 33, -127], [80, 1, -16]]
 
 
 @given(
@@ -109,8 +111,8 @@ def test_unknown_recipe_names_the_known_ones() -> None:
 
 
 def test_same_weights_give_the_same_bytes(exported: Exported) -> None:
+    # The converter's own file names tensors by how often a layer was saved: recipes drop that.
     again = conversion.to_float32(serving.ServingModule(exported.ranker))
-    assert again == exported.float_model
     for name, recipe in quantization.RECIPES.items():
         assert quantization.apply(recipe, again) == exported.files[name]
 
@@ -160,33 +162,57 @@ def test_gathered_rows_are_the_quantized_rows(exported: Exported) -> None:
         )
 
 
-def dense_weights(model: flatbuffer.Model) -> dict[tuple[int, ...], tuple[Array, Array]]:
-    """Dequantized dense weights and their scales, by shape (each layer has its own)."""
-    found: dict[tuple[int, ...], tuple[Array, Array]] = {}
+def with_buffers_inside(file: bytes) -> flatbuffer.Model:
+    """A model whose large constants stand after the flatbuffer, as Google's quantizer does it."""
+    model = flatbuffer.read(file)
+    for buffer in model.buffers:
+        if buffer.offset > 1:
+            buffer.data = np.frombuffer(file, np.uint8, buffer.size, buffer.offset)
+    return model
+
+
+def dense_weights(model: flatbuffer.Model, shape: tuple[int, ...]) -> list[tuple[Array, Array]]:
+    """The dequantized dense weights of a shape and their scales, each once."""
+    found: dict[bytes, tuple[Array, Array]] = {}
     for graph, op in ops_named(model, "DEQUANTIZE"):
         tensor = graph.tensors[flatbuffer.inputs(op)[0]]
         values = flatbuffer.constant(model, tensor)
-        if values is None or values.dtype != np.int8:
-            continue
-        scale = np.asarray(tensor.quantization.scale, np.float64)
-        broad = scale.reshape(-1, *[1] * (values.ndim - 1))
-        found.setdefault(flatbuffer.shape(tensor), (values * broad, scale))
-    return found
+        if values is not None and values.dtype == np.int8 and values.shape == shape:
+            scales = np.asarray(tensor.quantization.scale, np.float64).reshape(-1, 1)
+            found[values.tobytes()] = (values * scales, scales)
+    return list(found.values())
 
 
-def test_dense_weights_agree_with_ai_edge_quantizer(exported: Exported) -> None:
+# The first layer's two halves are one shape.
+@pytest.mark.parametrize(("shape", "count"), [((256, 32), 2), ((64, 256), 1)])
+def test_dense_weights_agree_with_ai_edge_quantizer(
+    exported: Exported, shape: tuple[int, ...], count: int
+) -> None:
     """Google's quantizer, weights only, gives the same weights within one of our steps."""
-    theirs_file = quantizer.Quantizer(
-        exported.float_model, quantizer_recipe.weight_only_wi8_afp32()
-    ).quantize(enable_progress_report=False)
-    theirs = dense_weights(flatbuffer.read(bytes(theirs_file.quantized_model)))
-    ours = dense_weights(flatbuffer.read(exported.files["int8"]))
-    # The first layer's halves have one shape; the last layer is too small to be worth it.
-    assert set(ours) >= {(256, 32), (64, 256)}
-    for shape, (weights, scale) in ours.items():
-        if shape in theirs and shape != (256, 32):
-            # Each lies within half of its own step of the float weight, and a step for each
-            # channel is never coarser than one for the layer.
-            assert np.abs(weights - theirs[shape][0]).max() <= scale[0]
-            assert np.abs(weights - theirs[shape][0]).max() > 0
-    assert (64, 256) in theirs
+    recipe = quantizer_recipe.weight_only_wi8_afp32()
+    quantized = quantizer.Quantizer(exported.float_model, recipe).quantize(
+        enable_progress_report=False
+    )
+    theirs = dense_weights(with_buffers_inside(bytes(quantized.quantized_model)), shape)
+    ours = dense_weights(flatbuffer.read(exported.files["int8"]), shape)
+    assert len(ours) == len(theirs) == count
+    for weights, scales in ours:
+        assert scales.shape == (1, 1)
+        nearest = min(theirs, key=lambda other: float(np.abs(weights - other[0]).max()))
+        # Each lies within half of its own step of the float weight, and one step a channel is
+        # never coarser than one a layer.
+        assert (nearest[1] <= scales * (1 + 1e-6)).all()
+        assert 0 < np.abs(weights - nearest[0]).max() <= scales[0, 0]
+
+
+def test_dense_weights_are_within_half_a_step_of_the_trained_ones(exported: Exported) -> None:
+    model = flatbuffer.read(exported.files["int8"])
+    first, second = exported.ranker.dense[0].kernel.T, exported.ranker.dense[1].kernel.T
+    trained = {(256, 32): [first[:, :32], first[:, 32:]], (64, 256): [second]}
+    for shape, kernels in trained.items():
+        stored = dense_weights(model, shape)
+        for kernel in kernels:
+            # Half a step, and float32's rounding of the step.
+            allowed = [scales[0, 0] * (0.5 + 1e-4) for _, scales in stored]
+            errors = [np.abs(weights - kernel).max() for weights, _ in stored]
+            assert any(error <= limit for error, limit in zip(errors, allowed, strict=True))
