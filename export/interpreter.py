@@ -10,6 +10,7 @@ import os
 import pickle
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ class Server:
         self._api = importlib.import_module(module)
         self._interpreter: Any = None
         self._runners: dict[str, Any] = {}
+        self._open_seconds = 0.0
 
     def open(self, model: Path | bytes, xnnpack: bool, threads: int) -> dict[str, Any]:
         """Loads a file; returns its signatures."""
+        start = time.perf_counter()
         resolver = self._api.OpResolverType
         source = (
             {"model_content": model} if isinstance(model, bytes) else {"model_path": str(model)}
@@ -37,7 +40,12 @@ class Server:
         )
         signatures: dict[str, Any] = self._interpreter.get_signature_list()
         self._runners = {name: self._interpreter.get_signature_runner(name) for name in signatures}
+        self._open_seconds = time.perf_counter() - start
         return signatures
+
+    def open_seconds(self) -> float:
+        """Seconds that loading the file took, without the import of the runtime."""
+        return self._open_seconds
 
     def run(self, signature: str, inputs: dict[str, Any]) -> dict[str, Any]:
         """Runs a signature once."""
@@ -74,13 +82,17 @@ class Server:
         return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def main() -> None:
-    """Serves until standard input ends."""
+def serve(make: Callable[[], Any]) -> None:
+    """Answers requests by a server's methods until standard input ends.
+
+    Args:
+        make: makes the server, at the first request.
+    """
     requests = os.fdopen(os.dup(0), "rb")
     replies = os.fdopen(os.dup(1), "wb")
     # Whatever a native library prints must not get between the replies.
     os.dup2(2, 1)
-    server: Server | None = None
+    server: Any = None
     while True:
         try:
             name, arguments = pickle.load(requests)
@@ -88,7 +100,7 @@ def main() -> None:
             return
         try:
             if server is None:
-                server = Server(sys.argv[1])
+                server = make()
             reply = (True, getattr(server, name)(*arguments))
         except Exception as error:  # Passed on whole: the caller names it.
             reply = (False, f"{type(error).__name__}: {error}")
@@ -97,4 +109,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve(lambda: Server(sys.argv[1]))

@@ -87,7 +87,7 @@ def take(model: bytes, reference: Reference, runtimes: tuple[Runtime, ...]) -> S
         sessions = [stack.enter_context(runtime.open(model)) for runtime in runtimes]
         session = sessions[-1]
         test, odd = _scores(session, reference.test), _scores(session, reference.odd)
-        catalogue = [_ranked(session, user, reference.catalogue) for user in reference.users]
+        catalogue = catalogue_scores(session, reference)
         latencies = tuple(_latencies(sessions, reference))
     expected = reference.catalogue_scores
     users = [
@@ -104,6 +104,17 @@ def take(model: bytes, reference: Reference, runtimes: tuple[Runtime, ...]) -> S
     )
 
 
+def catalogue_scores(session: Session, reference: Reference) -> list[Float32]:
+    """`rank`'s scores of the whole catalogue for every test user.
+
+    Raises:
+        RuntimeFailure: the runtime can't run the file.
+    """
+    users = (np.array([user], dtype=object) for user in reference.users)
+    inputs = ({serving.USER: user, serving.CANDIDATE: reference.catalogue} for user in users)
+    return [session.run("rank", **one)[serving.SCORE] for one in inputs]
+
+
 def _title(runtime: Runtime) -> str:
     return f"{runtime.name} {runtime.version}"
 
@@ -118,12 +129,6 @@ def _scores(session: Session, pairs: Pairs) -> Float32:
         }
         parts.append(session.run("score", **inputs)[serving.SCORE])
     return np.concatenate(parts)
-
-
-def _ranked(session: Session, user: bytes, catalogue: npt.NDArray[np.object_]) -> Float32:
-    one = np.array([user], dtype=object)
-    inputs = {serving.USER: one, serving.CANDIDATE: catalogue}
-    return session.run("rank", **inputs)[serving.SCORE]
 
 
 def _latencies(sessions: list[Session], reference: Reference) -> Iterator[Latency]:
