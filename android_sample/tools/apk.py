@@ -21,13 +21,26 @@ from sample import ABIS, APP, MAIN, gradle_setting, run, versions
 LIBRARY = "libtensorflowlite_jni.so"
 MODEL = "assets/ranker.tflite"
 PAGE = 4096
+# Of what Android reads in place: resources.arsc must be stored so since API 30.
+WORD = 4
 # Android's own extra field: tells apksigner how an entry is aligned, so that it keeps it so.
 ALIGNMENT_FIELD = 0xD935
+# By the manifest, and by TFLite's native code and its own reflection.
+REACHED_BY_NAME = (
+    "org.example.ranker.MainActivity",
+    "org.example.ranker.RankerApplication",
+    "org.tensorflow.lite.NativeInterpreterWrapper",
+    "org.tensorflow.lite.TensorImpl",
+    "org.tensorflow.lite.InterpreterFactoryImpl",
+)
 # What the optimizing default file that comes with the Android Gradle plugin keeps, as far as
 # this app needs it.
 DEFAULT_RULES = """
 -keepattributes *Annotation*,Signature,InnerClasses,EnclosingMethod
--keepclassmembers enum * { public static **[] values(); public static ** valueOf(java.lang.String); }
+-keepclassmembers enum * {
+    public static **[] values();
+    public static ** valueOf(java.lang.String);
+}
 -keepclassmembers class * implements android.os.Parcelable { public static final ** CREATOR; }
 -dontwarn **
 """
@@ -58,13 +71,13 @@ def check_mapped(apk: Path) -> None:
                 raise SystemExit(f"{apk.name}: {name} starts at {offset}, not at a page")
 
 
-def add_stored(apk: zipfile.ZipFile, name: str, data: bytes) -> None:
-    """Adds an entry uncompressed, its bytes at the start of a page."""
+def add_stored(apk: zipfile.ZipFile, name: str, data: bytes, alignment: int = PAGE) -> None:
+    """Adds an entry uncompressed, its bytes at the start of a page or another alignment."""
     assert apk.fp is not None
     entry = zipfile.ZipInfo(name)
     fixed = apk.fp.tell() + 30 + len(name.encode()) + 6
-    padding = -fixed % PAGE
-    entry.extra = struct.pack("<HHH", ALIGNMENT_FIELD, 2 + padding, PAGE) + bytes(padding)
+    padding = -fixed % alignment
+    entry.extra = struct.pack("<HHH", ALIGNMENT_FIELD, 2 + padding, alignment) + bytes(padding)
     apk.writestr(entry, data, zipfile.ZIP_STORED)
 
 
@@ -85,10 +98,12 @@ def pack(
     """Puts resources, code and native libraries together, unsigned."""
     with zipfile.ZipFile(resources) as base, zipfile.ZipFile(output, "w") as apk:
         for entry in base.infolist():
-            if entry.filename.endswith(".tflite"):
-                add_stored(apk, entry.filename, base.read(entry))
+            data = base.read(entry)
+            if entry.compress_type == zipfile.ZIP_STORED:
+                alignment = PAGE if entry.filename == MODEL else WORD
+                add_stored(apk, entry.filename, data, alignment)
             else:
-                apk.writestr(zipfile.ZipInfo(entry.filename), base.read(entry), entry.compress_type)
+                apk.writestr(zipfile.ZipInfo(entry.filename), data, entry.compress_type)
         for dex in sorted(code.glob("*.dex")):
             apk.writestr(zipfile.ZipInfo(dex.name), dex.read_bytes(), zipfile.ZIP_DEFLATED)
         for name, data in java_resources.items():
@@ -122,7 +137,9 @@ def check_badging(apk: Path) -> None:
 def check_code(apk: Path, kept: tuple[str, ...]) -> None:
     """The classes that are reached by name only must have outlived R8, under their names."""
     with zipfile.ZipFile(apk) as archive:
-        code = b"".join(archive.read(n) for n in archive.namelist() if re.fullmatch(r"classes\d*\.dex", n))
+        code = b"".join(
+            archive.read(n) for n in archive.namelist() if re.fullmatch(r"classes\d*\.dex", n)
+        )
     for name in kept:
         if f"L{name.replace('.', '/')};".encode() not in code:
             raise SystemExit(f"{apk.name} lacks the class {name}")
@@ -148,19 +165,31 @@ def main(
     run(*java, "com.android.tools.r8.D8", *target, "--debug", "--output", output / "debug", *jars)
     rules = output / "default-rules.pro"
     rules.write_text(DEFAULT_RULES)
-    libraries = sorted(path for folder in (aars, aar.parent) for path in folder.glob("*/proguard.txt"))
+    libraries = sorted(
+        path for folder in (aars, aar.parent) for path in folder.glob("*/proguard.txt")
+    )
     files = [rules, resources / "rules.pro", APP / "proguard-rules.pro", *libraries]
     options: list[str | Path] = []
     for file in files:
         options += ["--pg-conf", file]
-    run(*java, "com.android.tools.r8.R8", *target, "--release", *options, "--output", output / "release", *jars)
+    run(
+        *java,
+        "com.android.tools.r8.R8",
+        *target,
+        "--release",
+        *options,
+        "--output",
+        output / "release",
+        *jars,
+    )
     print(f"model  {(MAIN / MODEL).stat().st_size:>12,} bytes")
     for kind in ("debug", "release"):
         apk = output / f"ranker-{kind}.apk"
         unsigned = output / f"unsigned-{kind}.apk"
-        # R8 has its own way to find services, and writes what it leaves of their files.
-        kept = services(jars) if kind == "debug" else {}
-        pack(resources / "resources.apk", output / kind, kept, aar, unsigned)
+        # R8 renames services, and writes their files anew.
+        shrunk = (output / kind / "META-INF" / "services").glob("*")
+        found = {f"META-INF/services/{file.name}": file.read_bytes() for file in sorted(shrunk)}
+        pack(resources / "resources.apk", output / kind, found or services(jars), aar, unsigned)
         run("zipalign", "-c", "-p", "4", unsigned)
         run(
             *("apksigner", "sign", "--ks", key, "--ks-pass", "pass:android"),
@@ -170,7 +199,7 @@ def main(
         run("zipalign", "-c", "-p", "4", apk)
         check_mapped(apk)
         check_badging(apk)
-        check_code(apk, (f"{gradle_setting('namespace')}.MainActivity", "org.tensorflow.lite.Tensor"))
+        check_code(apk, REACHED_BY_NAME)
         print(f"{kind:7}{apk.stat().st_size:>12,} bytes: {sizes(apk)}")
 
 

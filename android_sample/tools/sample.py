@@ -22,7 +22,9 @@ def versions() -> dict[str, str]:
 
 def gradle_setting(name: str) -> str:
     """A setting's literal value in the app's build.gradle.kts."""
-    found = re.search(rf"^\s*{name} = \"?([^\"\n]+?)\"?$", (APP / "build.gradle.kts").read_text(), re.M)
+    found = re.search(
+        rf"^\s*{name} = \"?([^\"\n]+?)\"?$", (APP / "build.gradle.kts").read_text(), re.M
+    )
     if not found:
         raise SystemExit(f"app/build.gradle.kts has no line '{name} = ...'")
     return found[1]

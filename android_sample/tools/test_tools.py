@@ -70,7 +70,9 @@ class ManifestTest(unittest.TestCase):
     def test_a_library_that_asks_for_the_network_fails(self) -> None:
         self.manifest.write_text('<manifest package="some.library"/>')
         self.assertEqual(resources.package(self.folder), "some.library")
-        self.manifest.write_text(f'<manifest package="x"><uses-permission name="{resources.FORBIDDEN}"/>')
+        self.manifest.write_text(
+            f'<manifest package="x"><uses-permission name="{resources.FORBIDDEN}"/>'
+        )
         with self.assertRaisesRegex(SystemExit, "INTERNET"):
             resources.package(self.folder)
 
