@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
+import typer
 from rich.console import Console
 from rich.status import Status
 
@@ -36,6 +37,9 @@ def quiet_libraries() -> Iterator[Console]:
         os.dup2(chatter.fileno(), 2)
         try:
             yield Console(file=stream)
+        except typer.Exit:
+            # The command has said all there is to say, in one line.
+            raise
         except Exception:
             sys.stderr.flush()
             chatter.seek(0)
