@@ -4,6 +4,7 @@ Nothing is trained: size, memory and speed don't depend on what the numbers are.
 is made in a process of its own, whose peak memory is then known.
 """
 
+import itertools
 import json
 import resource
 import sys
@@ -27,20 +28,28 @@ OURS = "ours"
 KINDS = (NAIVE, NAIVE_QUANTIZED, LOOKUPS, OURS)
 RECIPES = ("int8", "int4")
 
-_FIRST = "Last Silent Golden Crimson Broken Hidden Eternal Distant Burning Frozen Lonely".split()
-_SECOND = "River Empire Garden Stranger Harbor Winter Promise Shadow Highway Orchard".split()
-_THIRD = "of Avalon|in the Dark|at Midnight|of the North||and the Sea|Returns|: A Love Story"
+_FIRST = (
+    *("Last", "Silent", "Golden", "Crimson", "Broken", "Hidden", "Eternal"),
+    *("Distant", "Burning", "Frozen", "Lonely"),
+)
+_SECOND = (
+    *("River", "Empire", "Garden", "Stranger", "Harbor"),
+    *("Winter", "Promise", "Shadow", "Highway", "Orchard"),
+)
+_THIRD = (
+    *("of Avalon", "in the Dark", "at Midnight", "of the North", ""),
+    *("and the Sea", "Returns", ": A Love Story"),
+)
 
 
 def titles(count: int) -> list[str]:
     """Titles like MovieLens's, all different: `Silent Harbor of Avalon 12 (1994)`."""
-    thirds = _THIRD.split("|")
     made = []
     for number in range(count):
         rest, first = divmod(number, len(_FIRST))
         rest, second = divmod(rest, len(_SECOND))
-        rest, third = divmod(rest, len(thirds))
-        words = [_FIRST[first], _SECOND[second], thirds[third], str(rest) if rest else ""]
+        rest, third = divmod(rest, len(_THIRD))
+        words = [_FIRST[first], _SECOND[second], _THIRD[third], str(rest) if rest else ""]
         made.append(f"{' '.join(filter(None, words))} ({1920 + number % 79})")
     return made
 
@@ -66,7 +75,7 @@ def ranker(count: int) -> Ranker:
             np.zeros(outer, np.float32),
             relu=outer > 1,
         )
-        for inner, outer in zip(widths[:-1], widths[1:], strict=True)
+        for inner, outer in itertools.pairwise(widths)
     )
     return Ranker(tower(users(count)), tower(titles(count)), dense)
 
@@ -109,17 +118,18 @@ def write(kind: str, count: int, folder: Path) -> dict[str, Any]:
     """Writes one kind's files of one size.
 
     Returns:
-        Paths by the files' names, seconds of each stage, and the process's peak bytes.
+        Paths by the files' names, processor seconds of each stage (a busy neighbour doesn't
+        count), and the process's peak bytes.
     """
     parts = ranker(count)
     files: dict[str, bytes] = {}
-    start = time.perf_counter()
+    start = time.process_time()
     seconds: dict[str, float] = {}
 
     def done(stage: str) -> None:
         nonlocal start
-        seconds[stage] = time.perf_counter() - start
-        start = time.perf_counter()
+        seconds[stage] = time.process_time() - start
+        start = time.process_time()
 
     if kind == OURS:
         float_model = conversion.to_float32(serving.ServingModule(parts))

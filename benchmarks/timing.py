@@ -35,11 +35,15 @@ class Key:
 
 @dataclass(frozen=True)
 class Task:
-    """A call to time, and the session that makes it."""
+    """A call to time, and the session that makes it.
+
+    `signature` is the file's own where the key names what it stands for.
+    """
 
     key: Key
     session: Session
     inputs: dict[str, Any] = field(repr=False)
+    signature: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,4 +118,4 @@ def _calls(task: Task) -> int:
 def _times(task: Task, calls: int) -> Any:
     session = task.session
     times = session.invoke_times if task.key.kind == "graph" else session.times
-    return times(task.key.signature, calls, **task.inputs)
+    return times(task.signature or task.key.signature, calls, **task.inputs)
