@@ -36,7 +36,7 @@ Examples:
 
 @dataclass(frozen=True)
 class Made:
-    """One kind's conversion: its files, processor seconds by stage, and the process's peak memory."""
+    """One kind's conversion: its files, processor seconds by stage, and peak memory."""
 
     kind: str
     size: int
