@@ -39,6 +39,8 @@ def write(growth: Growth, reached: Sequence[Goal], document: Path, plot: Path) -
         "the look-ups' ids reshaped, without which it doesn't run). `look-ups alone` is a file "
         "with nothing but the two hash tables: the floor for whatever takes string ids.\n",
         f"## Goals at {max(one.size for one in growth.made):,} titles\n",
+        "They are meant for a million: below that the process itself, 50 MiB, outweighs the "
+        "files.\n",
         tables.goals_markdown(reached),
     ]
     for runtime in runtimes:

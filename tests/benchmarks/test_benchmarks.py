@@ -1,0 +1,49 @@
+"""The benchmarks' arithmetic; their numbers are for `python -m benchmarks.latency` to measure."""
+
+import numpy as np
+import pytest
+
+from benchmarks import goals, made, profile, timing, yardsticks
+from export import flatbuffer, runtime
+from tests import support
+from tests.support import Exported
+
+
+def times(*rounds: float) -> timing.Times:
+    return timing.summary(np.array([one]) for one in rounds)
+
+
+def test_ratios_pair_turns() -> None:
+    # The second turn met a busy neighbour, who slowed both.
+    assert timing.ratio(times(1, 10, 1), times(2, 20, 2)).median == 0.5
+
+
+@pytest.mark.parametrize(("value", "least", "met"), [(1, False, True), (2, False, False)])
+def test_goals(value: float, least: bool, met: bool) -> None:
+    assert goals.Goal("what", "where", value, 1, least, "").met == met
+    assert not goals.Goal("what", "where", float("nan"), 1, least, "").met
+
+
+def test_limit_by_hand() -> None:
+    work = goals.Work(macs=2 * 1024**3, moved=yardsticks.COPY_BYTES)
+    # Twice the product that took 10 ms, and half the bytes that took 6 ms to read and write.
+    assert goals.milliseconds_needed(work, times(10), times(6)) == pytest.approx(23)
+
+
+def test_made_titles_differ() -> None:
+    titles = made.titles(20_000)
+    assert len(set(titles)) == len(titles)
+
+
+def test_machine_is_timed() -> None:
+    with yardsticks.MACHINE.open(b"") as session:
+        assert (session.times(yardsticks.SGEMM, 2, shape=np.array([8, 8, 8])) > 0).all()
+
+
+def test_graph_is_cut_short(exported: Exported) -> None:
+    whole = exported.files["int8"]
+    shorter = next(filter(None, (profile.cut(whole, "rank", ops) for ops in range(1, 9))))
+    assert shorter[1] == "HASHTABLE_FIND"
+    with runtime.named(support.NEWEST).open(shorter[0]) as session:
+        assert list(session.signatures) == ["rank"]
+    assert len(flatbuffer.read(shorter[0]).signatureDefs) == 1
