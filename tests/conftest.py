@@ -1,7 +1,10 @@
 """The real model on the real ratings, trained once a session."""
 
+import subprocess
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pytest
@@ -10,13 +13,16 @@ from hypothesis import settings
 from export import conversion, quantization, reference, runtime, serving
 from model import data, ranking, train
 from tests import support
-from tests.support import Exported, Trained
+from tests.support import Exported, Trained, WholeRun
 
 # The same examples on every run, and no time limit: runtimes answer slowly on a busy machine.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 USERS = 40
+
+# Where a command writes, and the command at work, by the fixture that waits for it.
+Background: TypeAlias = dict[str, tuple[Path, "Future[subprocess.CompletedProcess[str]]"]]
 
 
 @pytest.fixture(scope="session")
@@ -90,13 +96,54 @@ def children_end() -> Iterator[None]:
     support.end_children()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def background(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Background]:
+    """The commands that train and export, one after the other beside the first tests.
+
+    They take a minute and a half of a second core, and only tests at the end need them.
+    """
+    wanted = {name for item in request.session.items for name in _fixtures(item)}
+    folder = tmp_path_factory.mktemp("background")
+    options = ("--ratings", "embedded")
+    commands = {
+        "saved_model": ("-m", "model.train", "--output", str(folder / "saved_model")),
+        "whole_run": (
+            *("-m", "export.tflite", "--runtime", support.NEWEST),
+            *("--output-dir", str(folder / "whole_run")),
+        ),
+    }
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        runs: Background = {}
+        if wanted & commands.keys():
+            # Two processes must not prepare the ratings at once.
+            request.getfixturevalue("ratings")
+        for name in sorted(wanted & commands.keys()):
+            run = executor.submit(support.python, *commands[name], *options, timeout=900)
+            runs[name] = (folder / name, run)
+        yield runs
+        executor.shutdown(cancel_futures=True)
+
+
+def _fixtures(item: pytest.Item) -> tuple[str, ...]:
+    return tuple(getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture(scope="session")
-def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def saved_model(background: Background) -> Path:
     """The folder that `python -m model.train` fills, in a process of its own."""
-    folder = tmp_path_factory.mktemp("trained")
-    run = support.python("-m", "model.train", "--ratings", "embedded", "--output", str(folder))
-    assert run.returncode == 0, run.stderr
+    folder, running = background["saved_model"]
+    done = running.result()
+    assert done.returncode == 0, done.stderr
     return folder
+
+
+@pytest.fixture(scope="session")
+def whole_run(background: Background) -> WholeRun:
+    """One export as a user runs it: trained, proven on the whole catalogue, published."""
+    folder, running = background["whole_run"]
+    return folder, running.result()
 
 
 @pytest.fixture(params=support.RECIPES)

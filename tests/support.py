@@ -4,7 +4,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,8 @@ RUNTIMES = tuple(one.name for one in runtime.installed())
 NEWEST = "litert"
 
 Array = npt.NDArray[Any]
+# The folder that an export published into, and how its command ended.
+WholeRun: TypeAlias = tuple[Path, "subprocess.CompletedProcess[str]"]
 
 _children: dict[str, "subprocess.Popen[bytes]"] = {}
 

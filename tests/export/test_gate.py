@@ -157,6 +157,7 @@ def test_nan_weight(exported: Exported, recipe: str) -> None:
         exported.measure(recipe, file)
 
 
+@pytest.mark.filterwarnings("ignore:invalid value encountered in cast")
 @pytest.mark.parametrize("recipe", FAULT_RECIPES)
 def test_nan_in_a_table(exported: Exported, recipe: str) -> None:
     """A kernel's relu may turn a NaN into 0, and the scores are then finite, and wrong."""

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,9 +23,8 @@ from export import (
     tflite,
 )
 from model import data
-from tests.support import NEWEST, RUNTIMES, Array, Exported, ops_named, python, warm
+from tests.support import NEWEST, RUNTIMES, Array, Exported, WholeRun, ops_named, python, warm
 
-WholeRun: TypeAlias = tuple[Path, "subprocess.CompletedProcess[str]"]
 Run: TypeAlias = Callable[..., tuple[int, str, str]]
 
 EARLIER = b"an earlier model"
@@ -144,9 +142,12 @@ def earlier(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def known_ratings(monkeypatch: pytest.MonkeyPatch, ratings: data.Ratings) -> None:
-    """The session's ratings: to read them again would take six seconds."""
+def known_ratings(
+    monkeypatch: pytest.MonkeyPatch, ratings: data.Ratings, test_columns: dict[str, Array]
+) -> None:
+    """The session's ratings and their test columns: to read them again takes ten seconds."""
     monkeypatch.setattr(data, "load", lambda *arguments: ratings)
+    monkeypatch.setattr(data, "columns", lambda dataset: test_columns)
 
 
 def comparable(file: bytes) -> bytes:
@@ -218,16 +219,6 @@ def test_given_model_is_published(
     expected = exported.files[quantization.DEFAULT_RECIPE]
     assert len(comparable(published)) == len(comparable(expected))
     assert np.array_equal(scores_of(published, exported), scores_of(expected, exported))
-
-
-@pytest.fixture(scope="module")
-def whole_run(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> WholeRun:
-    """One export as a user runs it: trained, proven on the whole catalogue, published."""
-    folder = tmp_path_factory.mktemp("whole") / "artifacts"
-    options = ("--ratings", "embedded", "--runtime", NEWEST, "--output-dir", str(folder))
-    return folder, python("-m", "export.tflite", *options, timeout=600)
 
 
 def content_of(folder: Path, name: str) -> Any:
