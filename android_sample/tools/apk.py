@@ -160,7 +160,14 @@ def main(
     )
     # R8 knows in which version of the SDK's android.jar each API appeared. The jar here is all of
     # the framework, with classes that its table has no version for, which it doesn't expect.
-    java = ("java", "-Xmx2g", "-Dcom.android.tools.r8.disableApiModeling=1", "-cp", r8)
+    java = (
+        "java",
+        "-Xmx4g",
+        "-XX:+UseParallelGC",
+        "-Dcom.android.tools.r8.disableApiModeling=1",
+        "-cp",
+        r8,
+    )
     target = ("--lib", android, "--min-api", versions()["minSdk"])
     run(*java, "com.android.tools.r8.D8", *target, "--debug", "--output", output / "debug", *jars)
     rules = output / "default-rules.pro"
