@@ -164,6 +164,8 @@ def main(
         "java",
         "-Xmx4g",
         "-XX:+UseParallelGC",
+        # The quick compiler only: the other's work doesn't pay off in so short a run.
+        "-XX:TieredStopAtLevel=1",
         "-Dcom.android.tools.r8.disableApiModeling=1",
         "-cp",
         r8,
