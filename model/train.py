@@ -77,7 +77,9 @@ def train(
 def example_predictions(model: ranking.MovielensModel) -> list[tuple[str, float]]:
     """The tutorial's three titles for user 42, best first."""
     scores = {
-        title: float(model({"user_id": np.array([EXAMPLE_USER]), "movie_title": np.array([title])}))
+        title: float(
+            model({"user_id": np.array([EXAMPLE_USER]), "movie_title": np.array([title])})[0, 0]
+        )
         for title in EXAMPLE_TITLES
     }
     return sorted(scores.items(), key=lambda item: item[1], reverse=True)
