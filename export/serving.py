@@ -216,7 +216,9 @@ class ServingModule(tf.Module):
 
         Args:
             user_id: the user.
-            k: `int32[1]`, how many; clamped to 0 … the candidates not seen.
+            k: `int32[1]`, how many; clamped to 1 … the candidates not seen. Where all are seen,
+                one comes back with float32's lowest score: TOPK_V2 of none corrupts the heap
+                in tflite-runtime 2.14.
             seen: `string[m]`, m at least 1, candidates that must not come back; ids that are
                 not known, such as the empty one, exclude nothing.
 
@@ -236,8 +238,8 @@ class ServingModule(tf.Module):
         ones = tf.minimum(seen_ids + 1, 1)  # In two ops where ones_like takes four.
         hits = tf.scatter_nd(seen_ids[:, None], ones, [size + 1])[1:]
         unseen = size - tf.reduce_sum(tf.minimum(hits, 1))
-        allowed = tf.where(hits > 0, np.float32(-np.inf), scores)
-        best = tf.math.top_k(allowed, tf.minimum(tf.maximum(count, 0), unseen))
+        allowed = tf.where(hits > 0, np.finfo(np.float32).min, scores)
+        best = tf.math.top_k(allowed, tf.maximum(tf.minimum(count, unseen), 1))
         titles = tf.gather(tf.constant(self._ranker.candidates.vocabulary), best.indices)
         return {CANDIDATE: titles, INDEX: best.indices, SCORE: best.values}
 
