@@ -254,15 +254,17 @@ def _gather(site: _Site, table: int, ids: int, columns: int) -> tuple[int, flatb
 
 
 def _scaled_rows(
-    site: _Site, kind: str, rows: QuantizedRows, stored: Int8, unit: float | None = None
+    site: _Site,
+    kind: str,
+    make: Callable[[], tuple[Int8, QuantizedRows]],
+    unit: float | None = None,
 ) -> tuple[int, int, list[flatbuffer.Operator]]:
     """Gathers rows and their scales, and widens those alone.
 
     Args:
         site: the look-up.
         kind: of what is stored.
-        rows: the quantized table.
-        stored: its values as the file holds them.
+        make: gives the values as the file holds them, and the quantized table they are of.
         unit: what a stored value counts for, where not 1.
 
     Returns:
@@ -270,18 +272,21 @@ def _scaled_rows(
         `float32[n, 1]`, and the ops.
     """
     graph, ids = site.subgraph, flatbuffer.inputs(site.op)[1]
-    buffer, _ = site.store(kind, lambda: (stored, None))
+    buffer, rows = site.store(kind, make)
     codes_buffer, _ = site.store(f"{kind} scales", lambda: (rows.codes, None))
     name = "table" if unit is None else flatbuffer.PACKED
     table_unit = None if unit is None else np.array([unit], np.float32)
-    table = rewriting.add_tensor(graph, name, stored.shape, np.int8, buffer, table_unit)
+    # Two values a byte where a stored value counts for less than 1.
+    columns = rows.values.shape[1] // (1 if unit is None else 2)
+    shape = (len(rows.values), columns)
+    table = rewriting.add_tensor(graph, name, shape, np.int8, buffer, table_unit)
     codes_unit = np.array([rows.unit], np.float32)
     codes = rewriting.add_tensor(
         graph, flatbuffer.SCALES, rows.codes.shape, np.int8, codes_buffer, codes_unit
     )
-    gathered, gather = _gather(site, table, ids, stored.shape[1])
+    gathered, gather = _gather(site, table, ids, columns)
     gathered_codes, gather_codes = _gather(site, codes, ids, 1)
-    values = rewriting.add_tensor(graph, None, (-1, stored.shape[1]), np.float32)
+    values = rewriting.add_tensor(graph, None, (-1, columns), np.float32)
     scales = rewriting.add_tensor(graph, None, (-1, 1), np.float32)
     widen, version = ("CAST", 1) if unit is None else ("DEQUANTIZE", 2)
     return (
@@ -304,8 +309,12 @@ def _multiply(site: _Site, values: int, scales: int) -> flatbuffer.Operator:
 
 def _int8_table(site: _Site) -> list[flatbuffer.Operator]:
     """GATHER int8 rows, widen those alone, and multiply each by its row's scale."""
-    rows = quantize_rows(site.values)
-    values, scales, ops = _scaled_rows(site, "int8", rows, rows.values)
+
+    def make() -> tuple[Int8, QuantizedRows]:
+        rows = quantize_rows(site.values)
+        return rows.values, rows
+
+    values, scales, ops = _scaled_rows(site, "int8", make)
     return [*ops, _multiply(site, values, scales)]
 
 
@@ -314,9 +323,12 @@ def _int4_table(site: _Site) -> list[flatbuffer.Operator]:
     columns = site.values.shape[1]
     if columns % 2:
         return _int8_table(site)
-    rows = quantize_rows(site.values, INT4_LEVELS)
-    packed = pack_pairs(rows.values)
-    sixteenths, scales, ops = _scaled_rows(site, "int4", rows, packed, unit=1 / 16)
+
+    def make() -> tuple[Int8, QuantizedRows]:
+        rows = quantize_rows(site.values, INT4_LEVELS)
+        return pack_pairs(rows.values), rows
+
+    sixteenths, scales, ops = _scaled_rows(site, "int4", make, unit=1 / 16)
 
     def compute(op: str, options: Any, *inputs: int, width: int = columns // 2) -> int:
         output = rewriting.add_tensor(site.subgraph, None, (-1, width), np.float32)

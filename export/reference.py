@@ -110,9 +110,8 @@ def _scored(model: tf.keras.Model, users: Ids, candidates: Ids) -> Pairs:
 def _odd_pairs(ranker: serving.Ranker) -> tuple[tuple[str, ...], Ids, Ids]:
     known_user, known_title = ranker.users.vocabulary[0], ranker.candidates.vocabulary[0]
     # A known id with a NUL after it must not be known: Android's String[] makes such ids.
-    odd = dict(ODD_IDS)
     rows = [(f"{KNOWN} user and candidate", known_user, known_title)]
-    for name, text in odd.items():
+    for name, text in ODD_IDS.items():
         rows.append((f"{name} user", text, known_title))
         rows.append((f"{name} candidate", known_user, text))
         rows.append((f"{name} user and candidate", text, text))
