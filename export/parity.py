@@ -161,10 +161,10 @@ def _one_runtime(
     model: bytes, reference: Reference, runtime: Runtime
 ) -> tuple[RuntimeParity, Float32]:
     with runtime.open(model, xnnpack=False) as plain:
-        plain_scores = _scores(plain, reference.test)
+        plain_scores = pair_scores(plain, reference.test)
     with runtime.open(model) as session:
-        test = _scores(session, reference.test)
-        odd = _scores(session, reference.odd)
+        test = pair_scores(session, reference.test)
+        odd = pair_scores(session, reference.odd)
         sample = np.linspace(0, len(test) - 1, min(SINGLES, len(test))).astype(int)
         singles = np.array([_single(session, reference.test, index) for index in sample])
         catalogue = np.stack([_catalogue(session, reference, user) for user in reference.users])
@@ -187,7 +187,7 @@ def _one_runtime(
     ), np.concatenate([test, odd])
 
 
-def _scores(session: Session, pairs: Pairs) -> Float32:
+def pair_scores(session: Session, pairs: Pairs) -> Float32:
     """Scores pairs in batches.
 
     Raises:

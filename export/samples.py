@@ -13,13 +13,13 @@ import numpy.typing as npt
 
 from export import serving
 from export.agreement import agreement
-from export.reference import Pairs, Reference
+from export.parity import pair_scores
+from export.reference import Reference
 from export.runtime import Runtime, Session
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
-BATCH = 4096
 # Candidates, and how many calls are timed with as many.
 CALLS = {1: 100, 10: 100, 100: 50, 1000: 25}
 ROUNDS = 5
@@ -86,7 +86,7 @@ def take(model: bytes, reference: Reference, runtimes: tuple[Runtime, ...]) -> S
         # All open at once: their turns interleave, so that a busy moment slows each alike.
         sessions = [stack.enter_context(runtime.open(model)) for runtime in runtimes]
         session = sessions[-1]
-        test, odd = _scores(session, reference.test), _scores(session, reference.odd)
+        test, odd = pair_scores(session, reference.test), pair_scores(session, reference.odd)
         catalogue = catalogue_scores(session, reference)
         latencies = tuple(_latencies(sessions, reference))
     expected = reference.catalogue_scores
@@ -117,18 +117,6 @@ def catalogue_scores(session: Session, reference: Reference) -> list[Float32]:
 
 def _title(runtime: Runtime) -> str:
     return f"{runtime.name} {runtime.version}"
-
-
-def _scores(session: Session, pairs: Pairs) -> Float32:
-    parts = []
-    for start in range(0, len(pairs.users), BATCH):
-        batch = slice(start, start + BATCH)
-        inputs = {
-            serving.USER: pairs.users[batch],
-            serving.CANDIDATE: pairs.candidates[batch],
-        }
-        parts.append(session.run("score", **inputs)[serving.SCORE])
-    return np.concatenate(parts)
 
 
 def _latencies(sessions: list[Session], reference: Reference) -> Iterator[Latency]:
