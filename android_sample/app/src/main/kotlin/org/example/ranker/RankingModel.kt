@@ -75,7 +75,9 @@ class RankingModel private constructor(
             ),
             mapOf(INDEX to indices, SCORES to scores),
         )
-        return RankedIndices(indices.array().copyOf(indices.position()), scores.array().copyOf(scores.position()))
+        // The graph gives one title where all are seen, with a score that no title has.
+        val found = if (scores.get(0) == -Float.MAX_VALUE) 0 else indices.position()
+        return RankedIndices(indices.array().copyOf(found), scores.array().copyOf(found))
     }
 
     override fun close() =
