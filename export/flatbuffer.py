@@ -202,6 +202,34 @@ def vocabularies(model: Model) -> tuple[tuple[bytes, ...], ...]:
     return tuple(found)
 
 
+def vocabulary(model: Model, signature: str, input_name: str) -> tuple[bytes, ...]:
+    """The keys of the hash table that looks up one input of a signature; none where none does.
+
+    A table is filled in the initializer and used elsewhere: its number is the same in both.
+    """
+    filled = _tables(model, "HASHTABLE_IMPORT")
+    for definition in model.signatureDefs or []:
+        if text(definition.signatureKey) != signature:
+            continue
+        wanted = {m.tensorIndex for m in definition.inputs if text(m.name) == input_name}
+        for table, subgraph, op in _tables(model, "HASHTABLE_FIND"):
+            here = subgraph is model.subgraphs[definition.subgraphIndex]
+            if here and inputs(op)[1] in wanted:
+                found = (g.tensors[inputs(o)[1]] for t, g, o in filled if t == table)
+                return tuple(strings(model, next(found)))
+    return ()
+
+
+def _tables(model: Model, kind: str) -> list[tuple[int, Subgraph, Operator]]:
+    """Every op of that kind, with the number of the hash table it works on."""
+    found = []
+    for subgraph, op, name in operators(model):
+        if name == kind:
+            maker = next(o for o in subgraph.operators if inputs(op)[0] in list(o.outputs))
+            found.append((int(maker.builtinOptions.tableId), subgraph, op))
+    return found
+
+
 def parameters(model: Model) -> dict[str, int]:
     """How many trained numbers each signature's graph holds: tables, dense kernels, biases.
 
