@@ -15,6 +15,12 @@ Ids = npt.NDArray[np.object_]
 
 KERAS_BATCH = 65_536
 KNOWN = "known"
+# Pairs of users and the catalogue: all of MovieLens's, and a sample of larger data's.
+MOST_CATALOGUE_PAIRS = 2_000_000
+# Of users whom the file doesn't know, where a vocabulary was cut: all score alike.
+STRANGERS = 5
+# Asked of Keras, which knows them all, in place of each id that was cut.
+UNKNOWN = b"\xff no such id"
 
 # Ids that no vocabulary of ours has, and that have tripped string handling somewhere.
 ODD_IDS: Mapping[str, str] = {
@@ -53,7 +59,8 @@ class Reference:
     Attributes:
         test: the test ratings' pairs.
         ratings: the test ratings themselves, `float32[n]`.
-        users: the test users, `object[u]`, sorted.
+        users: the test users, `object[u]`: those that the file knows, sorted, then a few others.
+            Evenly drawn ones where the catalogue times all of them would be millions.
         catalogue: every known candidate, `object[c]`.
         catalogue_scores: `float32[u, c]`.
         odd: odd ids on either side and on both, with known ones.
@@ -69,8 +76,28 @@ class Reference:
     odd_names: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Dropped:
+    """Ids that the Keras model knows and the file must not: cut from its vocabularies."""
+
+    users: frozenset[bytes] = frozenset()
+    candidates: frozenset[bytes] = frozenset()
+
+
+def dropped(whole: serving.Ranker, cut: serving.Ranker) -> Dropped:
+    """What a cut took from a ranker."""
+    users, candidates = (
+        frozenset(map(str.encode, set(before.vocabulary) - set(after.vocabulary)))
+        for before, after in ((whole.users, cut.users), (whole.candidates, cut.candidates))
+    )
+    return Dropped(users, candidates)
+
+
 def measure(
-    model: tf.keras.Model, ranker: serving.Ranker, test: Mapping[str, npt.NDArray[Any]]
+    model: tf.keras.Model,
+    ranker: serving.Ranker,
+    test: Mapping[str, npt.NDArray[Any]],
+    gone: Dropped = Dropped(),
 ) -> Reference:
     """Scores everything with Keras.
 
@@ -78,37 +105,56 @@ def measure(
         model: the trained model, called with features `user_id` and `movie_title`.
         ranker: its parts, for the catalogue.
         test: the test ratings' columns, `user_id`, `movie_title` and `user_rating`.
+        gone: ids that must score as unknown ones do.
     """
-    users = np.unique(test[serving.USER]).astype(object)
     catalogue = _encoded(ranker.candidates.vocabulary)
-    everything = _scored(model, np.repeat(users, len(catalogue)), np.tile(catalogue, len(users)))
+    users = _users(test[serving.USER], gone.users, len(catalogue))
+    everything = _scored(
+        model, gone, np.repeat(users, len(catalogue)), np.tile(catalogue, len(users))
+    )
     odd_names, odd_users, odd_candidates = _odd_pairs(ranker)
     return Reference(
-        test=_scored(model, test[serving.USER], test[serving.CANDIDATE]),
+        test=_scored(model, gone, test[serving.USER], test[serving.CANDIDATE]),
         ratings=test["user_rating"].astype(np.float32),
         users=users,
         catalogue=catalogue,
         catalogue_scores=everything.scores.reshape(len(users), len(catalogue)),
-        odd=_scored(model, odd_users, odd_candidates),
+        odd=_scored(model, gone, odd_users, odd_candidates),
         odd_names=odd_names,
     )
 
 
-def _scored(model: tf.keras.Model, users: Ids, candidates: Ids) -> Pairs:
+def _users(test_users: Ids, gone: frozenset[bytes], catalogue: int) -> Ids:
+    users = np.unique(test_users.astype(object))
+    stranger = np.array([one in gone for one in users], bool)
+    members, strangers = users[~stranger], users[stranger][:STRANGERS]
+    most = max(MOST_CATALOGUE_PAIRS // catalogue - len(strangers), 1)
+    if len(members) > most:
+        members = members[np.linspace(0, len(members) - 1, most).astype(int)]
+    return np.concatenate([members, strangers])
+
+
+def _scored(model: tf.keras.Model, gone: Dropped, users: Ids, candidates: Ids) -> Pairs:
     users, candidates = users.astype(object), candidates.astype(object)
+    asked = [
+        np.array([UNKNOWN if one in ids else one for one in column], object)
+        for column, ids in zip((users, candidates), (gone.users, gone.candidates), strict=True)
+    ]
     parts = []
     for start in range(0, len(users), KERAS_BATCH):
         batch = slice(start, start + KERAS_BATCH)
         features = {
-            serving.USER: tf.constant(users[batch], tf.string),
-            serving.CANDIDATE: tf.constant(candidates[batch], tf.string),
+            serving.USER: tf.constant(asked[0][batch], tf.string),
+            serving.CANDIDATE: tf.constant(asked[1][batch], tf.string),
         }
         parts.append(np.asarray(model(features), np.float32).reshape(-1))
     return Pairs(users, candidates, np.concatenate(parts))
 
 
 def _odd_pairs(ranker: serving.Ranker) -> tuple[tuple[str, ...], Ids, Ids]:
-    known_user, known_title = ranker.users.vocabulary[0], ranker.candidates.vocabulary[0]
+    # Where no user is known, an odd one more does no harm.
+    known_user = (ranker.users.vocabulary or ("user",))[0]
+    known_title = ranker.candidates.vocabulary[0]
     # A known id with a NUL after it must not be known: Android's String[] makes such ids.
     rows = [(f"{KNOWN} user and candidate", known_user, known_title)]
     for name, text in ODD_IDS.items():

@@ -35,12 +35,12 @@ class Tower:
     """One id feature: its `StringLookup` layer and its embedding table.
 
     Attributes:
-        lookup: the trained layer itself; id 0 is out-of-vocabulary.
+        lookup: the layer itself; id 0 is out-of-vocabulary. None where no id is known.
         vocabulary: known ids, in the order of rows 1, 2, …
         table: `float32[len(vocabulary) + 1, dimension]`; row 0 is out-of-vocabulary.
     """
 
-    lookup: tf.keras.layers.StringLookup
+    lookup: tf.keras.layers.StringLookup | None
     vocabulary: tuple[str, ...]
     table: Float32
 
@@ -99,25 +99,41 @@ def ranker_of(model: tf.keras.Model) -> Ranker:
     Raises:
         ModelError: it has other parts; the message names the first one.
     """
-    inner = getattr(model, "ranking_model", model)
-    parts = {}
-    for name in ("user_embeddings", "movie_embeddings", "ratings"):
-        layers = getattr(getattr(inner, name, None), "layers", None)
-        if not layers:
-            raise ModelError(f"the model has no {name!r}: expected the tutorial's RankingModel")
-        parts[name] = layers
+    user, candidate = embedding_layers(model)
+    # Dropout does nothing once a model is trained.
+    dense = [one for one in _layers(model, "ratings") if type(one).__name__ != "Dropout"]
     return Ranker(
-        users=_tower("user_embeddings", parts["user_embeddings"]),
-        candidates=_tower("movie_embeddings", parts["movie_embeddings"]),
-        dense=tuple(_dense(layer) for layer in parts["ratings"]),
+        users=_tower("user_embeddings", *user),
+        candidates=_tower("movie_embeddings", *candidate),
+        dense=tuple(_dense(layer) for layer in dense),
     )
 
 
-def _tower(name: str, layers: list[Any]) -> Tower:
-    kinds = [type(layer).__name__ for layer in layers]
-    if kinds != ["StringLookup", "Embedding"]:
-        raise ModelError(f"{name} is {' + '.join(kinds)}: expected StringLookup + Embedding")
-    lookup, embedding = layers
+def embedding_layers(model: tf.keras.Model) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+    """The StringLookup and the Embedding layer of users, and those of candidates.
+
+    Raises:
+        ModelError: the model has other parts.
+    """
+    found = []
+    for name in ("user_embeddings", "movie_embeddings"):
+        layers = _layers(model, name)
+        kinds = [type(layer).__name__ for layer in layers]
+        if kinds != ["StringLookup", "Embedding"]:
+            raise ModelError(f"{name} is {' + '.join(kinds)}: expected StringLookup + Embedding")
+        found.append((layers[0], layers[1]))
+    return found[0], found[1]
+
+
+def _layers(model: tf.keras.Model, name: str) -> list[Any]:
+    inner = getattr(model, "ranking_model", model)
+    layers = getattr(getattr(inner, name, None), "layers", None)
+    if not layers:
+        raise ModelError(f"the model has no {name!r}: expected the tutorial's RankingModel")
+    return list(layers)
+
+
+def _tower(name: str, lookup: Any, embedding: Any) -> Tower:
     if lookup.mask_token is not None or lookup.num_oov_indices != 1:
         raise ModelError(f"{name}: StringLookup needs mask_token=None and one out-of-vocabulary id")
     vocabulary = tuple(lookup.get_vocabulary()[1:])
@@ -150,7 +166,11 @@ class ServingModule(tf.Module):
 
     def _ids(self, tower: int, ids: tf.Tensor) -> tf.Tensor:
         """Rows' numbers, `int64[n]`, of ids `string[n]`; 0 where unknown."""
-        return tf.reshape(self._lookups[tower](ids), [-1])
+        lookup = self._lookups[tower]
+        if lookup is None:
+            # Nobody is known: no hash table, and no id in the file.
+            return tf.zeros(tf.shape(ids), tf.int64)
+        return tf.reshape(lookup(ids), [-1])
 
     def _after_first(self, hidden: tf.Tensor) -> tf.Tensor:
         """From the first layer's sums, `float32[n, units]`, to scores, `float32[n]`."""

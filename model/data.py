@@ -1,7 +1,7 @@
-"""Ratings sources: MovieLens 100k as the tutorial reads it, wherever it comes from.
+"""Ratings sources: MovieLens 100k as the tutorial reads it, wherever it comes from; own tables.
 
-Every source ends in TFDS's own `movielens/100k-ratings` builder, so records, their order and
-the split are the tutorial's.
+Every source of MovieLens ends in TFDS's own `movielens/100k-ratings` builder, so records, their
+order and the split are the tutorial's. Other tables are read by `model.tables`.
 """
 
 import hashlib
@@ -11,15 +11,27 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import requests
 import tensorflow as tf
 import tensorflow_datasets as tfds
+
+from model import blocks, tables
+from model.blocks import ColumnNames
+from model.ratings import (
+    Notice,
+    Ratings,
+    RatingsError,
+    RatingsSource,
+    Split,
+    columns,
+)
+
+__all__ = ["ColumnNames", "Ratings", "RatingsError", "columns", "load", "records", "split"]
 
 DATASET = "movielens/100k-ratings"
 EMBEDDED = "embedded"
@@ -34,95 +46,78 @@ SHUFFLE_BUFFER = 100_000
 TRAIN_RATINGS = 80_000
 TEST_RATINGS = 20_000
 
-Notice = Callable[[str], None]
-
-
-class RatingsError(ValueError):
-    """The ratings can't be had from the source named; the message says what to do."""
-
-
-@dataclass(frozen=True)
-class RatingsSource:
-    """Where ratings came from: `kind` is download, embedded or files; `detail` names it."""
-
-    kind: str
-    detail: str
-
-    def __str__(self) -> str:
-        return f"{self.kind}: {self.detail}"
-
-
-@dataclass(frozen=True)
-class Ratings:
-    """All ratings, in TFDS's order.
-
-    Attributes:
-        dataset: elements `{"movie_title": string, "user_id": string, "user_rating": float32}`.
-        user_ids: unique ids, `bytes[users]`, sorted.
-        movie_titles: unique titles, `bytes[titles]`, sorted.
-        source: where they came from.
-        checksum: SHA-256 over the records in order.
-    """
-
-    dataset: tf.data.Dataset
-    user_ids: npt.NDArray[np.bytes_]
-    movie_titles: npt.NDArray[np.bytes_]
-    source: RatingsSource
-    checksum: str
-
-
-@dataclass(frozen=True)
-class Split:
-    """The tutorial's split: 80,000 ratings to train on, 20,000 to test."""
-
-    train: tf.data.Dataset
-    test: tf.data.Dataset
-
 
 def load(
-    source: str = AUTO, data_dir: Path | None = None, notice: Notice = lambda message: None
+    source: str = AUTO,
+    data_dir: Path | None = None,
+    notice: Notice = lambda message: None,
+    names: ColumnNames | None = None,
+    min_count: int = 1,
 ) -> Ratings:
-    """Loads MovieLens 100k.
+    """Loads ratings.
 
     Args:
-        source: `auto` (prepared by TFDS before, else TFDS's download, else the embedded copy),
-            `embedded`, or the path of GroupLens's `ml-100k.zip` or its unpacked folder.
+        source: MovieLens 100k as `auto` (prepared by TFDS before, else TFDS's download, else the
+            embedded copy), `embedded`, or the path of GroupLens's `ml-100k.zip` or its unpacked
+            folder; or a table, as for `blocks.open_table`.
         data_dir: TFDS's data directory; its own default where None.
         notice: told in one line of a fall-back and of long work.
+        names: a table's columns; the tutorial's names where None.
+        min_count: ratings that an id of a table needs to be in the vocabulary.
 
     Raises:
         RatingsError: the source can't be read.
     """
-    base = Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
-    if source == AUTO:
-        builder = _automatic(base, notice)
-    elif source == EMBEDDED:
-        builder = _prepared_from(base / "movielens_embedded", _embedded_folder, notice)
-    else:
-        builder = _from_files(Path(source).expanduser(), base, notice)
+    if blocks.is_table(source):
+        return tables.load(source, names or ColumnNames(), data_dir, min_count, notice)
+    builder = _builder_of(source, data_dir, notice)
     dataset = builder.as_dataset(split="train").map(
         lambda record: {key: record[key] for key in ("movie_title", "user_id", "user_rating")}
     )
     return _ratings(dataset, _provenance(builder))
 
 
+def records(
+    source: str = AUTO, data_dir: Path | None = None, notice: Notice = lambda message: None
+) -> tf.data.Dataset:
+    """All columns of MovieLens 100k, in TFDS's order: users' age, occupation …, movies' genres.
+
+    Args:
+        source: as for `load`.
+        data_dir: as for `load`.
+        notice: as for `load`.
+
+    Raises:
+        RatingsError: the source can't be read.
+    """
+    return _builder_of(source, data_dir, notice).as_dataset(split="train")
+
+
+def _builder_of(source: str, data_dir: Path | None, notice: Notice) -> Any:
+    base = Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
+    if source == AUTO:
+        return _automatic(base, notice)
+    if source == EMBEDDED:
+        return _prepared_from(base / "movielens_embedded", _embedded_folder, notice)
+    return _from_files(Path(source).expanduser(), base, notice)
+
+
 def split(ratings: Ratings, seed: int = 42) -> Split:
-    """The tutorial's shuffle and split of the ratings.
+    """The ratings' split: the tutorial's for MovieLens, a hash of rows' numbers for a table."""
+    return ratings.split(seed)
+
+
+def _tutorial_split(dataset: tf.data.Dataset, seed: int) -> Split:
+    """The tutorial's shuffle and split.
 
     TensorFlow's global seed is set, as the tutorial does: the order depends on both seeds.
     """
     tf.random.set_seed(seed)
-    shuffled = ratings.dataset.shuffle(SHUFFLE_BUFFER, seed=seed, reshuffle_each_iteration=False)
+    shuffled = dataset.shuffle(SHUFFLE_BUFFER, seed=seed, reshuffle_each_iteration=False)
     return Split(
         train=shuffled.take(TRAIN_RATINGS),
         test=shuffled.skip(TRAIN_RATINGS).take(TEST_RATINGS),
     )
-
-
-def columns(dataset: tf.data.Dataset) -> dict[str, npt.NDArray[Any]]:
-    """A dataset's elements as arrays, one a column: strings as `bytes` objects."""
-    batches = list(dataset.batch(SHUFFLE_BUFFER).as_numpy_iterator())
-    return {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
 
 
 def _ratings(dataset: tf.data.Dataset, source: RatingsSource) -> Ratings:
@@ -131,12 +126,18 @@ def _ratings(dataset: tf.data.Dataset, source: RatingsSource) -> Ratings:
     rows = zip(values["user_id"], values["movie_title"], values["user_rating"], strict=True)
     for user, title, rating in rows:
         digest.update(b"%d %s %d %s %g\n" % (len(user), user, len(title), title, rating))
+    user_ids, user_counts = np.unique(values["user_id"].astype(np.bytes_), return_counts=True)
+    titles, title_counts = np.unique(values["movie_title"].astype(np.bytes_), return_counts=True)
     return Ratings(
         dataset=dataset,
-        user_ids=np.unique(values["user_id"].astype(np.bytes_)),
-        movie_titles=np.unique(values["movie_title"].astype(np.bytes_)),
+        rows=len(values["user_id"]),
+        user_ids=user_ids,
+        movie_titles=titles,
+        user_counts=user_counts,
+        movie_counts=title_counts,
         source=source,
         checksum=digest.hexdigest(),
+        splitter=lambda seed: _tutorial_split(dataset, seed),
     )
 
 
@@ -184,7 +185,8 @@ def _reachable(url: str) -> bool:
 def _from_files(path: Path, base: Path, notice: Notice) -> Any:
     if not path.exists():
         raise RatingsError(
-            f"no such file or folder: {path} (use 'auto', 'embedded', or GroupLens's ml-100k.zip)"
+            f"no such file or folder: {path} (use 'auto', 'embedded', GroupLens's ml-100k.zip, "
+            "CSV or Parquet files, or tfds:NAME)"
         )
     with tempfile.TemporaryDirectory() as scratch:
         folder = _grouplens_folder(path, Path(scratch))
