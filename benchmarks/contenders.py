@@ -94,7 +94,7 @@ def make(keras: tf.keras.Model, folder: Path) -> list[Contender]:
         STOCK: stock_dynamic(naive),
     }
     ranker = serving.ranker_of(keras)
-    ours = conversion.to_float32(serving.ServingModule(ranker))
+    ours = conversion.of_ranker(ranker)
     for name, recipe in quantization.RECIPES.items():
         files[name] = metadata.add(quantization.apply(recipe, ours), _metadata(name, ranker))
     contenders = []

@@ -132,7 +132,7 @@ def write(kind: str, count: int, folder: Path) -> dict[str, Any]:
         start = time.process_time()
 
     if kind == OURS:
-        float_model = conversion.to_float32(serving.ServingModule(parts))
+        float_model = conversion.of_ranker(parts)
         done("float32")
         for recipe in RECIPES:
             files[recipe] = quantization.apply(quantization.RECIPES[recipe], float_model)

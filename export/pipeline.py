@@ -105,7 +105,7 @@ def _prepare(request: Request, progress: Progress) -> _Prepared:
     model, ratings, origin, metrics = _trained(request, progress)
     ranker = serving.ranker_of(model)
     progress("converting")
-    float_model = conversion.to_float32(serving.ServingModule(ranker))
+    float_model = conversion.of_ranker(ranker)
     progress("scoring the test ratings and the catalogue with Keras")
     test = data.columns(data.split(ratings, request.seed).test)
     expected = reference.measure(model, ranker, test)

@@ -74,7 +74,7 @@ def exported(
     users, counts = np.unique(test_columns["user_id"], return_counts=True)
     busiest = users[np.argsort(-counts, kind="stable")[:USERS]]
     kept = np.isin(test_columns["user_id"], busiest)
-    float_model = conversion.to_float32(serving.ServingModule(ranker))
+    float_model = conversion.of_ranker(ranker)
     return Exported(
         ranker=ranker,
         float_model=float_model,

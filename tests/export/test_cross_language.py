@@ -36,7 +36,7 @@ def fresh_ranker(ratings: data.Ratings) -> serving.Ranker:
 
 @pytest.fixture(scope="module")
 def fresh_float(fresh_ranker: serving.Ranker) -> bytes:
-    return conversion.to_float32(serving.ServingModule(fresh_ranker))
+    return conversion.of_ranker(fresh_ranker)
 
 
 @pytest.fixture(scope="module")

@@ -57,7 +57,7 @@ def test_float32_shows_any_two_swapped_rows(exported: Exported) -> None:
     table = exported.ranker.candidates.table.copy()
     table[[1, 2]] = table[[2, 1]]
     planted = replace(exported.ranker, candidates=replace(exported.ranker.candidates, table=table))
-    float_model = conversion.to_float32(serving.ServingModule(planted))
+    float_model = conversion.of_ranker(planted)
     file = quantization.apply(quantization.RECIPES["float32"], float_model)
     assert "largest error, catalogue" in figures(gate.check(exported.measure("float32", file)))
 
@@ -151,7 +151,7 @@ def test_nan_weight(exported: Exported, recipe: str) -> None:
     """One NaN in the last bias makes each score NaN, which no runtime reports by itself."""
     layer = exported.ranker.dense[-1]
     planted = with_dense(exported.ranker, 2, replace(layer, bias=np.full(1, np.nan, np.float32)))
-    float_model = conversion.to_float32(serving.ServingModule(planted))
+    float_model = conversion.of_ranker(planted)
     file = quantization.apply(quantization.RECIPES[recipe], float_model)
     with pytest.raises(RuntimeFailure, match="not finite"):
         exported.measure(recipe, file)
@@ -164,7 +164,7 @@ def test_nan_in_a_table(exported: Exported, recipe: str) -> None:
     table = exported.ranker.candidates.table.copy()
     table[5, 3] = np.nan
     planted = replace(exported.ranker, candidates=replace(exported.ranker.candidates, table=table))
-    float_model = conversion.to_float32(serving.ServingModule(planted))
+    float_model = conversion.of_ranker(planted)
     file = quantization.apply(quantization.RECIPES[recipe], float_model)
     try:
         broken = figures(gate.check(exported.measure(recipe, file)))

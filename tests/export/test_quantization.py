@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from export import conversion, flatbuffer, quantization, serving
+from export import conversion, flatbuffer, quantization
 from export.quantization import INT4_LEVELS, INT8_LEVELS
 from tests.support import Array, Exported, ops_named
 
@@ -112,7 +112,7 @@ def test_unknown_recipe_names_the_known_ones() -> None:
 
 def test_same_weights_give_the_same_bytes(exported: Exported) -> None:
     # The converter's own file names tensors by how often a layer was saved: recipes drop that.
-    again = conversion.to_float32(serving.ServingModule(exported.ranker))
+    again = conversion.of_ranker(exported.ranker)
     for name, recipe in quantization.RECIPES.items():
         assert quantization.apply(recipe, again) == exported.files[name]
 

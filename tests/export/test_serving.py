@@ -207,7 +207,7 @@ def test_truncated_saved_model(saved_model: Path, tmp_path: Path, name: str) -> 
 def test_saved_model_gives_the_same_scores(saved_model: Path, exported: Exported) -> None:
     """Trained in another process, saved and loaded: each recipe scores exactly as made here."""
     ranker = serving.ranker_of(serving.load(saved_model / "saved_model"))
-    float_model = conversion.to_float32(serving.ServingModule(ranker))
+    float_model = conversion.of_ranker(ranker)
     pairs = exported.reference.test
     for name, kind in quantization.RECIPES.items():
         scores = []
@@ -222,7 +222,7 @@ def test_small_catalogue_works(exported: Exported) -> None:
     """Fewer titles than anyone asks for, and tables narrower than the tutorial's."""
     model = small_model()
     ranker = serving.ranker_of(model)
-    file = conversion.to_float32(serving.ServingModule(ranker))
+    file = conversion.of_ranker(ranker)
     keras = float(model((tf.constant(["a"]), tf.constant(["x"])))[0, 0])
     for recipe in RECIPES:
         with warm(RUNTIMES[0]).open(quantization.apply(quantization.RECIPES[recipe], file)) as one:
