@@ -1,7 +1,7 @@
 """The gate: the limits that a file must keep to be published, a recipe each."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from export.parity import FileFacts, Parity, RuntimeParity
@@ -10,7 +10,7 @@ from export.quantization import RECIPES, Recipe
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of one recipe; scores are in rating points.
+    """Limits of one recipe; scores are in MovieLens's rating points.
 
     Attributes:
         max_abs: largest error of any score: test, catalogue, odd ids, with XNNPACK or without.
@@ -106,6 +106,13 @@ LIMITS: Mapping[str, Limits] = MappingProxyType(
 )
 
 
+def limits_of(parity: Parity) -> Limits:
+    """The recipe's limits, in the unit of the labels that the model was trained on."""
+    limits = LIMITS[parity.recipe]
+    scaled = ("max_abs", "mean_abs", "rmse_delta", "singles", "runtimes_apart")
+    return replace(limits, **{name: parity.unit * getattr(limits, name) for name in scaled})
+
+
 @dataclass(frozen=True)
 class Breach:
     """One figure beyond its limit."""
@@ -127,7 +134,7 @@ def check(parity: Parity, limits: Limits | None = None) -> tuple[Breach, ...]:
         parity: what was measured.
         limits: the recipe's own where None.
     """
-    limits = limits or LIMITS[parity.recipe]
+    limits = limits or limits_of(parity)
     breaches = list(_check_file(parity.file, RECIPES[parity.recipe]))
     if not parity.runtimes:
         breaches.append(Breach("runtimes", "number measured", "0", "at least 1"))

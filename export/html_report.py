@@ -17,7 +17,6 @@ from export.report import Origin
 from export.samples import Samples
 from export.selection import Attempt
 
-TITLE = "MovieLens 100k ranker"
 TEMPLATE = "report.html"
 # The order in which the bar stacks them; whatever else there is comes last.
 ROLES = {
@@ -78,12 +77,12 @@ def render(
         float32_bytes: size of the float32 file.
         attempts: every recipe tried, where there were several.
     """
-    limits = gate.LIMITS[parity.recipe]
+    limits = gate.limits_of(parity)
     points = [(a.parity.recipe, a.parity.file.bytes, a.latency_ms, a.ndcg) for a in attempts]
     tensors = flatbuffer.tensor_sizes(flatbuffer.read(model))
     page = environment().get_template(TEMPLATE)
     return page.render(
-        title=TITLE,
+        title=origin.title,
         parity=parity,
         recipe_summary=quantization.RECIPES[parity.recipe].summary,
         limits=limits,

@@ -21,10 +21,10 @@ def render(
         origin: what it was made from.
         float32_bytes: size of the float32 file.
     """
-    limits = gate.LIMITS[parity.recipe]
+    limits = gate.limits_of(parity)
     card = html_report.environment().get_template(TEMPLATE)
     return card.render(
-        title=html_report.TITLE,
+        title=origin.title,
         parity=parity,
         reference=reference,
         origin=origin,

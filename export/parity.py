@@ -104,6 +104,8 @@ class Parity:
     runtimes: tuple[RuntimeParity, ...]
     runtimes_apart: float
     """The largest difference between two runtimes' scores of a test or odd pair."""
+    unit: float = 1.0
+    """The labels' spread over that of MovieLens's ratings: what scales the gate's limits."""
 
 
 def facts(model: bytes, ranker: serving.Ranker) -> FileFacts:
@@ -154,6 +156,7 @@ def measure(
         file=facts(model, ranker),
         runtimes=tuple(measured),
         runtimes_apart=float(np.ptp(np.stack(scores), axis=0).max()),
+        unit=reference.unit,
     )
 
 

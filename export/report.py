@@ -24,6 +24,11 @@ class Origin:
         seed: of the split, and of training where it was trained here.
         epochs: of training here; None for a given model.
         versions: of TensorFlow and of the exporter.
+        is_movielens: whether the ratings are MovieLens 100k.
+        preset: how it was trained.
+        oov: the out-of-vocabulary policy.
+        users: which users the file knows.
+        items: which candidates it knows.
     """
 
     model: str
@@ -32,11 +37,21 @@ class Origin:
     seed: int
     epochs: int | None
     versions: dict[str, str]
+    is_movielens: bool = True
+    preset: str = "tutorial"
+    oov: str = "trained"
+    users: str = "all"
+    items: str = "all"
+
+    @property
+    def title(self) -> str:
+        """What the report and the file's metadata are headed with."""
+        return "MovieLens 100k ranker" if self.is_movielens else "Ranker"
 
 
 def parity_json(parity: Parity, float32_bytes: int, origin: Origin) -> dict[str, Any]:
     """Everything measured, ready for JSON."""
-    limits = gate.LIMITS[parity.recipe]
+    limits = gate.limits_of(parity)
     return {
         "format_version": FORMAT_VERSION,
         "recipe": parity.recipe,

@@ -118,7 +118,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             Preset(
                 "accurate",
                 "the same parts, regularized and trained for longer",
-                epochs=30,
+                epochs=40,
                 batch=512,
                 learning_rate=1e-3,
                 dimension=16,
