@@ -1,18 +1,20 @@
 """The child process that holds an interpreter: the only module that imports one.
 
-`export.runtime` starts it as `python -m export.interpreter MODULE`, and talks to it in pickles
+`export.runtime` starts it as `python -m export.interpreter MODULE`, and talks to it in messages
 over its standard input and output. A process of its own, because tflite-runtime can't share one
 with TensorFlow (their C++ bindings clash), and because a runtime may abort on a damaged file.
 """
 
 import importlib
 import os
-import pickle
+import resource
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from export import messages
 
 
 class Server:
@@ -24,13 +26,19 @@ class Server:
         self._runners: dict[str, Any] = {}
         self._open_seconds = 0.0
 
-    def open(self, model: Path | bytes, xnnpack: bool, threads: int) -> dict[str, Any]:
-        """Loads a file; returns its signatures."""
+    def limit_memory(self, extra: int) -> None:
+        """Lets this process take that many bytes of addresses more than it has now."""
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        most = pages * os.sysconf("SC_PAGE_SIZE") + extra
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        # What a crash of that size would leave on the disk.
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+    def open(self, model: str | bytes, xnnpack: bool, threads: int) -> dict[str, Any]:
+        """Loads a file, by its path or its bytes; returns its signatures."""
         start = time.perf_counter()
         resolver = self._api.OpResolverType
-        source = (
-            {"model_content": model} if isinstance(model, bytes) else {"model_path": str(model)}
-        )
+        source = {"model_content" if isinstance(model, bytes) else "model_path": model}
         self._interpreter = self._api.Interpreter(
             **source,
             num_threads=threads,
@@ -101,17 +109,15 @@ def serve(make: Callable[[], Any]) -> None:
     server: Any = None
     while True:
         try:
-            name, arguments = pickle.load(requests)
+            name, arguments = messages.receive(requests)
         except EOFError:
             return
         try:
             if server is None:
                 server = make()
-            reply = (True, getattr(server, name)(*arguments))
+            messages.send(replies, (True, getattr(server, name)(*arguments)))
         except Exception as error:  # Passed on whole: the caller names it.
-            reply = (False, f"{type(error).__name__}: {error}")
-        pickle.dump(reply, replies)
-        replies.flush()
+            messages.send(replies, (False, f"{type(error).__name__}: {error}"))
 
 
 if __name__ == "__main__":

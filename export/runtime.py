@@ -3,10 +3,10 @@
 import contextlib
 import importlib.metadata
 import importlib.util
-import pickle
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +16,43 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from export import messages
+
 Array = npt.NDArray[Any]
+
+SHOWN = 60
+"""How much of a wrong id is shown."""
+
+SECONDS_TO_END = 5
+"""How long a child that broke off may take to end: a crash writes its core first."""
 
 
 class RuntimeUnavailableError(ValueError):
     """The runtime asked for is unknown or not installed here."""
 
 
+class IdError(ValueError):
+    """A text that can't be an id: it has no UTF-8 form; the message shows it."""
+
+
 class RuntimeFailure(RuntimeError):
     """The runtime refused to load the file or to run it, or crashed; the message says which."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a file that nobody vouches for may take.
+
+    Attributes:
+        seconds: of one call, after which its process is killed: a file can loop for ever.
+        memory: bytes of addresses, beyond those of the runtime itself. Loading takes the file's
+            size three times (to receive it, and the runtime's copy) and its tables widened.
+        answer: bytes of one answer; a catalogue of a million titles takes a tenth of it.
+    """
+
+    seconds: float = 60.0
+    memory: int = 8 * 2**30
+    answer: int = 2**29
 
 
 @dataclass(frozen=True)
@@ -59,18 +87,25 @@ class Runtime:
         """What starts its child process."""
         return [sys.executable, "-m", "export.interpreter", self.module]
 
-    def open(self, model: Path | bytes, xnnpack: bool = True, threads: int = 1) -> "Session":
+    def open(
+        self,
+        model: Path | bytes,
+        xnnpack: bool = True,
+        threads: int = 1,
+        limits: Limits | None = None,
+    ) -> "Session":
         """Loads a file in a new child process and makes it ready.
 
         Args:
             model: a path, which lets the runtime map the file, or the file's bytes.
             xnnpack: with the XNNPACK delegate, the default on phones, or the plain kernels.
             threads: CPU threads.
+            limits: for a file that nobody vouches for.
 
         Raises:
             RuntimeFailure: the runtime can't load it.
         """
-        return Session(self, model, xnnpack, threads)
+        return Session(self, model, xnnpack, threads, limits)
 
 
 RUNTIMES: Mapping[str, Runtime] = MappingProxyType(
@@ -112,7 +147,16 @@ def named(name: str) -> Runtime:
 class Session:
     """A loaded model. Calls wait for one another; close it, or use it in a `with`."""
 
-    def __init__(self, runtime: Runtime, model: Path | bytes, xnnpack: bool, threads: int) -> None:
+    _limits: Limits | None = None
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        model: Path | bytes,
+        xnnpack: bool,
+        threads: int,
+        limits: Limits | None = None,
+    ) -> None:
         self.runtime = runtime
         self._process = subprocess.Popen(
             runtime.command,
@@ -122,9 +166,11 @@ class Session:
             cwd=Path(__file__).parent.parent,
         )
         try:
-            self.signatures: dict[str, dict[str, list[str]]] = self._ask(
-                "open", model, xnnpack, threads
-            )
+            # Within no limit yet: the runtime's own import may take long.
+            if limits is not None:
+                self._ask("limit_memory", limits.memory)
+            self._limits = limits
+            self.signatures = self._load(model, xnnpack, threads)
         except RuntimeFailure as error:
             self.close()
             raise RuntimeFailure(f"{runtime.name} can't load the file: {error}") from error
@@ -144,9 +190,13 @@ class Session:
         """
         self._check(signature)
         try:
-            outputs: dict[str, Array] = self._ask("run", signature, _encoded(inputs))
+            outputs = self._ask("run", signature, _encoded(inputs))
         except RuntimeFailure as error:
             raise RuntimeFailure(f"{self.runtime.name}: {signature} failed: {error}") from error
+        if not isinstance(outputs, dict) or not all(
+            isinstance(values, np.ndarray) for values in outputs.values()
+        ):
+            raise RuntimeFailure(f"{self.runtime.name}: {signature} gave no arrays")
         return outputs
 
     def times(
@@ -207,24 +257,82 @@ class Session:
             known = ", ".join(self.signatures) or "none"
             raise RuntimeFailure(f"the file has no signature {signature!r}; it has: {known}")
 
+    def _load(
+        self, model: Path | bytes, xnnpack: bool, threads: int
+    ) -> dict[str, dict[str, list[str]]]:
+        """Loads a file in the child; gives its signatures."""
+        signatures = self._ask("open", model, xnnpack, threads)
+        if not isinstance(signatures, dict):
+            raise RuntimeFailure("it gave no signatures")
+        return signatures
+
     def _ask(self, request: str, *arguments: Any) -> Any:
         assert self._process.stdin and self._process.stdout
+        limits, late, timer = self._limits, threading.Event(), None
+
+        def end() -> None:
+            late.set()
+            self._process.kill()
+
+        if limits is not None:
+            timer = threading.Timer(limits.seconds, end)
+            timer.daemon = True
+            timer.start()
         try:
-            pickle.dump((request, arguments), self._process.stdin)
-            self._process.stdin.flush()
-            worked, answer = pickle.load(self._process.stdout)
-        except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
-            code = self._process.wait()
-            how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-            raise RuntimeFailure(f"{self.runtime.name} crashed ({how})") from error
+            messages.send(self._process.stdin, (request, arguments))
+            most = messages.MAX_BYTES if limits is None else limits.answer
+            worked, answer = _reply(messages.receive(self._process.stdout, most))
+        except (EOFError, BrokenPipeError, messages.MessageError) as error:
+            raise RuntimeFailure(self._end(late)) from error
+        finally:
+            if timer is not None:
+                timer.cancel()
         if not worked:
             raise RuntimeFailure(answer)
         return answer
 
+    def _end(self, late: threading.Event) -> str:
+        """Ends a child that has not answered as it should; says what became of it."""
+        try:
+            code = self._process.wait(SECONDS_TO_END)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            return f"{self.runtime.name} gave no answer that can be read, and was ended"
+        if late.is_set() and self._limits is not None:
+            return f"{self.runtime.name} took longer than {self._limits.seconds:g} s, and was ended"
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return f"{self.runtime.name} crashed ({how})"
+
+
+def _reply(content: Any) -> tuple[bool, Any]:
+    """A child's answer, and whether it is one or tells of a failure.
+
+    Raises:
+        MessageError: it is neither.
+    """
+    if not isinstance(content, list) or len(content) != 2 or not isinstance(content[0], bool):
+        raise messages.MessageError("no reply")
+    worked, answer = content
+    return worked, answer if worked else str(answer)
+
 
 def utf8(ids: Sequence[str] | Array) -> Array:
-    """String ids as an object array of UTF-8 bytes, `bytes[n]`: what every runtime takes."""
-    return np.array([str(text).encode() for text in ids], dtype=object)
+    """String ids as an object array of UTF-8 bytes, `bytes[n]`: what every runtime takes.
+
+    Raises:
+        IdError: one holds a lone surrogate, half of a character, as Python reads bytes that are
+            not UTF-8.
+    """
+    return np.array([_utf8(str(text)) for text in ids], dtype=object)
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        shown = ascii(text if len(text) <= SHOWN else text[: SHOWN - 1] + "…")
+        raise IdError(f"the id {shown} is no valid Unicode (a lone surrogate)") from error
 
 
 def _encoded(inputs: Mapping[str, Array | Sequence[str]]) -> dict[str, Array]:

@@ -30,7 +30,7 @@ class WarmSession(runtime.Session):
     def __init__(self, kind: runtime.Runtime, model: Path | bytes, xnnpack: bool) -> None:
         self.runtime = kind
         self._process = _children[kind.name]
-        self.signatures = self._ask("open", model, xnnpack, 1)
+        self.signatures = self._load(model, xnnpack, 1)
 
     def close(self) -> None:
         """Leaves the child for the next one."""
@@ -43,12 +43,18 @@ class WarmRuntime(runtime.Runtime):
     process does is tested in `test_runtime.py` and by the whole run in `test_tflite.py`.
     """
 
-    def open(self, model: Path | bytes, xnnpack: bool = True, threads: int = 1) -> runtime.Session:
+    def open(
+        self,
+        model: Path | bytes,
+        xnnpack: bool = True,
+        threads: int = 1,
+        limits: runtime.Limits | None = None,
+    ) -> runtime.Session:
         """Loads a file in the child that is there, or in a new one."""
         child = _children.get(self.name)
         if child is not None and child.poll() is None:
             return WarmSession(self, model, xnnpack)
-        session = super().open(model, xnnpack, threads)
+        session = super().open(model, xnnpack, threads, limits)
         _children[self.name] = session._process
         return WarmSession(self, model, xnnpack)
 

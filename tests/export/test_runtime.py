@@ -150,3 +150,55 @@ def test_any_text_is_looked_up_as_keras_does(
         scores = session.run("score", **inputs)["score"]
     # float32 near 4 has steps of 2.4e-7; sums of 256 terms in another order take some tens.
     np.testing.assert_allclose(scores, keras.numpy().reshape(-1), rtol=0, atol=1e-5)
+
+
+class Endless(tf.Module):
+    """A graph that loops for ever where it is asked to, and one that takes memory."""
+
+    @tf.function(input_signature=[tf.TensorSpec([1], tf.int32, "stop")])
+    def loop(self, stop: tf.Tensor) -> dict[str, tf.Tensor]:
+        (count,) = tf.while_loop(
+            lambda i: tf.not_equal(i[0], stop[0]), lambda i: [1 - i], [tf.zeros([1], tf.int32)]
+        )
+        return {"count": count}
+
+    @tf.function(input_signature=[tf.TensorSpec([1], tf.int32, "size")])
+    def fill(self, size: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"zeros": tf.reduce_sum(tf.fill(size, 1.0), keepdims=True)}
+
+
+@pytest.fixture(scope="module")
+def endless(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    module = Endless()
+    signatures = {
+        "loop": module.loop.get_concrete_function(),
+        "fill": module.fill.get_concrete_function(),
+    }
+    folder = str(tmp_path_factory.mktemp("endless"))
+    tf.saved_model.save(module, folder, signatures=signatures)
+    return bytes(tf.lite.TFLiteConverter.from_saved_model(folder).convert())
+
+
+def test_call_that_takes_too_long(endless: bytes) -> None:
+    limits = runtime.Limits(seconds=2.0)
+    with (
+        runtime.named(NEWEST).open(endless, limits=limits) as session,
+        pytest.raises(runtime.RuntimeFailure, match="took longer than 2 s, and was ended"),
+    ):
+        session.run("loop", stop=np.array([5], np.int32))
+
+
+def test_call_that_takes_too_much_memory(endless: bytes) -> None:
+    """4 GB where 1 GB is allowed; a thousand numbers are."""
+    limits = runtime.Limits(memory=2**30)
+    with runtime.named(NEWEST).open(endless, limits=limits) as session:
+        assert session.run("fill", size=np.array([1000], np.int32))["zeros"].tolist() == [1000]
+        with pytest.raises(runtime.RuntimeFailure, match="fill failed"):
+            session.run("fill", size=np.array([2**30], np.int32))
+
+
+@pytest.mark.parametrize("text", ["\ud800", "Am\udce9lie", "x" * 10**6 + "\udfff"])
+def test_lone_surrogates_are_no_ids(session: runtime.Session, text: str) -> None:
+    with pytest.raises(runtime.IdError, match=r"'.{1,70}' is no valid Unicode") as error:
+        session.run("score", user_id=["1"], movie_title=[text])
+    assert str(error.value).isascii()
