@@ -4,8 +4,10 @@ TensorFlow reads these once, at its first import, so importing this module must 
 both packages' `__init__` do that.
 """
 
+import json
 import os
 import sys
+from collections.abc import Sequence
 
 
 def prepare() -> None:
@@ -27,6 +29,17 @@ def prepare() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # No GPU is used: without this, TensorFlow looks for CUDA at start and says so.
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+
+def names_workers() -> bool:
+    """Whether TF_CONFIG is set: it names the workers of a cluster, and which one this is."""
+    return bool(os.environ.get("TF_CONFIG"))
+
+
+def of_worker(addresses: Sequence[str], index: int) -> dict[str, str]:
+    """This process's environment for one worker of a cluster, by all workers' `host:port`."""
+    cluster = {"cluster": {"worker": list(addresses)}, "task": {"type": "worker", "index": index}}
+    return {**os.environ, "TF_CONFIG": json.dumps(cluster)}
 
 
 prepare()
