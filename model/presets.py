@@ -90,16 +90,19 @@ class RegularizedModel(ranking.MovielensModel):
             + [dense[-1]]
         )
 
-    def compute_loss(self, features: dict[str, tf.Tensor], training: bool = False) -> Any:
-        """As the tutorial's, but tells the dropout layers whether this is training."""
-        labels = features.pop("user_rating")
+    def call(self, features: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+        """Predicted labels, `float32[n, 1]`; in training, dropout is at work."""
         inner = self.ranking_model
         rows = [
             inner.user_embeddings(features["user_id"]),
             inner.movie_embeddings(features["movie_title"]),
         ]
-        predictions = inner.ratings(tf.concat(rows, axis=1), training=training)
-        return self.task(labels=labels, predictions=predictions)
+        return inner.ratings(tf.concat(rows, axis=1), training=training)
+
+    def compute_loss(self, features: dict[str, tf.Tensor], training: bool = False) -> Any:
+        """As the tutorial's, but tells the layers whether this is training."""
+        labels = features.pop("user_rating")
+        return self.task(labels=labels, predictions=self(features, training=training))
 
 
 TUTORIAL = "tutorial"

@@ -1,10 +1,11 @@
 """Training: the tutorial's recipe, and `python -m model.train`."""
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import tensorflow as tf
@@ -13,12 +14,13 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from model import data, ranking
+from model import data, distribution, options, presets, ranking
 
-TRAIN_BATCH = 8192
 TEST_BATCH = 4096
-EPOCHS = 3
 SEED = 42
+# Beyond that, tables are read again for each epoch: rows would fill the memory.
+MOST_CACHED_ROWS = 2_000_000
+NOTICE_SECONDS = 5.0
 EXAMPLE_USER = "42"
 EXAMPLE_TITLES = ("M*A*S*H (1970)", "Dances with Wolves (1990)", "Speed (1994)")
 
@@ -33,37 +35,51 @@ class Training:
     seed: int
     ratings_source: str
     ratings_checksum: str
+    preset: str = presets.TUTORIAL
 
 
 def train(
     ratings: data.Ratings,
-    epochs: int = EPOCHS,
+    epochs: int | None = None,
     seed: int = SEED,
     on_epoch: Callable[[int, float], None] = lambda epoch, rmse: None,
+    strategy: tf.distribute.Strategy | None = None,
+    preset: presets.Preset = presets.PRESETS[presets.TUTORIAL],
+    notice: data.Notice = lambda message: None,
 ) -> tuple[ranking.MovielensModel, Training]:
-    """Trains the tutorial's model.
+    """Trains a model by a preset, the tutorial's where none is given.
 
     The same seed gives the same weights: op determinism is switched on, which also holds on
     machines with more cores.
 
     Args:
         ratings: all ratings; the split is the tutorial's.
-        epochs: passes over the training ratings.
+        epochs: passes over the training ratings; the preset's where None.
         seed: of the split, the initial weights and the shuffling.
         on_epoch: called after each epoch with its number, from 1, and the training RMSE.
+        strategy: spreads the training over devices or machines; the metrics are measured, and
+            the model comes back, without it.
+        preset: how to train.
+        notice: told every few seconds how fast rows are trained on.
     """
+    epochs = epochs or preset.epochs
     tf.keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
     parts = data.split(ratings, seed)
-    cached_train = parts.train.shuffle(data.SHUFFLE_BUFFER).batch(TRAIN_BATCH).cache()
-    cached_test = parts.test.batch(TEST_BATCH).cache()
-    model = ranking.MovielensModel(ratings.user_ids, ratings.movie_titles)
-    model.compile(optimizer=tf.keras.optimizers.Adagrad(learning_rate=ranking.LEARNING_RATE))
-    report = tf.keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: on_epoch(epoch + 1, logs["root_mean_squared_error"])
-    )
-    model.fit(cached_train, epochs=epochs, verbose=0, callbacks=[report])
-    metrics = model.evaluate(cached_test, return_dict=True, verbose=0)
+    batches = _batches(parts.train, preset, ratings.rows <= MOST_CACHED_ROWS)
+    tested = parts.test.batch(TEST_BATCH)
+    model = preset.build(ratings)
+    callbacks = [
+        tf.keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: on_epoch(epoch + 1, logs["root_mean_squared_error"])
+        ),
+        _Rate(preset.batch, notice),
+    ]
+    if strategy is None:
+        model.fit(batches, epochs=epochs, verbose=0, callbacks=callbacks)
+    else:
+        distribution.fit(strategy, model, ratings, batches, epochs, callbacks)
+    metrics = model.evaluate(tested, return_dict=True, verbose=0)
     return model, Training(
         test_rmse=float(metrics["root_mean_squared_error"]),
         test_loss=float(metrics["loss"]),
@@ -71,7 +87,38 @@ def train(
         seed=seed,
         ratings_source=str(ratings.source),
         ratings_checksum=ratings.checksum,
+        preset=preset.name,
     )
+
+
+def _batches(
+    train: tf.data.Dataset, preset: presets.Preset, may_be_cached: bool
+) -> tf.data.Dataset:
+    """Training batches, shuffled: as in the tutorial once for all epochs, else for each."""
+    if preset.is_tutorial:
+        batches = train.shuffle(data.SHUFFLE_BUFFER).batch(preset.batch)
+        return batches.cache() if may_be_cached else batches
+    rows = train.cache() if may_be_cached else train
+    return rows.shuffle(data.SHUFFLE_BUFFER).batch(preset.batch)
+
+
+class _Rate(tf.keras.callbacks.Callback):
+    """Tells every few seconds how many rows a second are trained on."""
+
+    def __init__(self, batch: int, notice: data.Notice) -> None:
+        super().__init__()
+        self._batch, self._notice = batch, notice
+        self._rows, self._start = 0, time.monotonic()
+        self._said = self._start
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Counts a batch."""
+        self._rows += self._batch
+        now = time.monotonic()
+        if now - self._said > NOTICE_SECONDS:
+            rate = self._rows / (now - self._start)
+            self._notice(f"training: {self._rows:,} rows, {rate:,.0f} a second")
+            self._said = now
 
 
 def example_predictions(model: ranking.MovielensModel) -> list[tuple[str, float]]:
@@ -85,28 +132,50 @@ def example_predictions(model: ranking.MovielensModel) -> list[tuple[str, float]
     return sorted(scores.items(), key=lambda item: item[1], reverse=True)
 
 
+def _example_table(model: ranking.MovielensModel) -> Table:
+    table = Table(title=f"user {EXAMPLE_USER}")
+    table.add_column("movie_title")
+    table.add_column("score", justify="right")
+    for title, score in example_predictions(model):
+        table.add_row(title, f"{score:.4f}")
+    return table
+
+
+EXAMPLES = """\b
+Examples:
+  python -m model.train --output trained
+  python -m model.train --output trained --preset accurate
+  python -m model.train --output trained --ratings 'plays/*.parquet' --user-column listener
+    --item-column track --label-column seconds --min-count 5
+"""
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command(epilog=EXAMPLES)
 def main(
     output: Annotated[Path, typer.Option(help="Folder for the SavedModel and metrics.json.")],
-    ratings: Annotated[
-        str, typer.Option(help="auto, embedded, or GroupLens's ml-100k.zip or folder.")
-    ] = data.AUTO,
-    data_dir: Annotated[Path | None, typer.Option(help="TFDS's data directory.")] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training ratings.")] = EPOCHS,
-    seed: Annotated[int, typer.Option(help="Of the split, weights and shuffling.")] = SEED,
+    ratings: options.Ratings = data.AUTO,
+    user_column: options.UserColumn = data.COLUMNS.user,
+    item_column: options.ItemColumn = data.COLUMNS.item,
+    label_column: options.LabelColumn = data.COLUMNS.label,
+    min_count: options.MinCount = 1,
+    data_dir: options.DataDir = None,
+    preset: options.Preset = presets.TUTORIAL,
+    epochs: options.Epochs = None,
+    seed: options.Seed = SEED,
 ) -> None:
-    """Trains the tutorial's ranking model on MovieLens 100k.
-
-    Example: python -m model.train --output artifacts/trained
-    """
+    """Trains the tutorial's ranking model on MovieLens 100k, or on ratings of your own."""
     console = Console()
     try:
+        chosen = presets.named(preset)
         output.mkdir(parents=True, exist_ok=True)
-        loaded = data.load(ratings, data_dir, console.print)
-    except (data.RatingsError, OSError) as error:
+        names = data.ColumnNames(user_column, item_column, label_column)
+        loaded = data.load(ratings, data_dir, console.print, names, min_count)
+    except (data.RatingsError, presets.UnknownPresetError, OSError) as error:
         Console(stderr=True).print(f"error: {error}", markup=False, soft_wrap=True)
         raise typer.Exit(2) from error
     with Progress(console=console) as progress:
-        task = progress.add_task("training", total=epochs)
+        task = progress.add_task("training", total=epochs or chosen.epochs)
         trained, training = train(
             loaded,
             epochs,
@@ -114,17 +183,16 @@ def main(
             lambda epoch, rmse: progress.update(
                 task, completed=epoch, description=f"epoch {epoch}: RMSE {rmse:.4f}"
             ),
+            preset=chosen,
+            notice=progress.console.print,
         )
     trained.save(str(output / "saved_model"))
     (output / "metrics.json").write_text(json.dumps(asdict(training), indent=2))
-    table = Table(title=f"User {EXAMPLE_USER}; test RMSE {training.test_rmse:.4f}")
-    table.add_column("movie_title")
-    table.add_column("score", justify="right")
-    for title, score in example_predictions(trained):
-        table.add_row(title, f"{score:.4f}")
-    console.print(table)
+    console.print(f"test RMSE {training.test_rmse:.4f}")
+    if loaded.source.is_movielens:
+        console.print(_example_table(trained))
     console.print(f"saved to {output}", soft_wrap=True)
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()
