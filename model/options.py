@@ -27,3 +27,14 @@ Epochs: TypeAlias = Annotated[
     int | None, typer.Option(min=1, help="Passes over the training ratings.  [default: preset's]")
 ]
 Seed: TypeAlias = Annotated[int, typer.Option(help="Of the split, weights and shuffling.")]
+Strategy: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        help="tf.distribute's: none; mirrored, over GPUs or two halves of the processor; "
+        "multiworker, over the workers that TF_CONFIG names."
+    ),
+]
+Workers: TypeAlias = Annotated[
+    int | None,
+    typer.Option(min=1, help="With multiworker: start so many here, without TF_CONFIG."),
+]

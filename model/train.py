@@ -147,12 +147,14 @@ Examples:
   python -m model.train --output trained --preset accurate
   python -m model.train --output trained --ratings 'plays/*.parquet' --user-column listener
     --item-column track --label-column seconds --min-count 5
+  python -m model.train --output trained --strategy multiworker --workers 2
 """
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command(epilog=EXAMPLES)
 def main(
+    context: typer.Context,
     output: Annotated[Path, typer.Option(help="Folder for the SavedModel and metrics.json.")],
     ratings: options.Ratings = data.AUTO,
     user_column: options.UserColumn = data.COLUMNS.user,
@@ -163,15 +165,35 @@ def main(
     preset: options.Preset = presets.TUTORIAL,
     epochs: options.Epochs = None,
     seed: options.Seed = SEED,
+    strategy: options.Strategy = distribution.NONE,
+    workers: options.Workers = None,
 ) -> None:
     """Trains the tutorial's ranking model on MovieLens 100k, or on ratings of your own."""
     console = Console()
     try:
         chosen = presets.named(preset)
+        if strategy != distribution.NONE and not chosen.is_tutorial:
+            raise distribution.DistributionError(
+                f"--strategy {strategy} trains the preset {presets.TUTORIAL} only"
+            )
+        if workers is not None and strategy != distribution.MULTIWORKER:
+            raise distribution.DistributionError(
+                f"--workers goes with --strategy {distribution.MULTIWORKER}"
+            )
+        spread = None if workers else distribution.strategy_named(strategy)
         output.mkdir(parents=True, exist_ok=True)
         names = data.ColumnNames(user_column, item_column, label_column)
         loaded = data.load(ratings, data_dir, console.print, names, min_count)
-    except (data.RatingsError, presets.UnknownPresetError, OSError) as error:
+        if workers:
+            # The ratings are prepared by now, which two processes must not do at once.
+            distribution.run_workers("model.train", _without_workers(context), workers)
+            return
+    except (
+        data.RatingsError,
+        presets.UnknownPresetError,
+        distribution.DistributionError,
+        OSError,
+    ) as error:
         Console(stderr=True).print(f"error: {error}", markup=False, soft_wrap=True)
         raise typer.Exit(2) from error
     with Progress(console=console) as progress:
@@ -183,15 +205,28 @@ def main(
             lambda epoch, rmse: progress.update(
                 task, completed=epoch, description=f"epoch {epoch}: RMSE {rmse:.4f}"
             ),
+            strategy=spread,
             preset=chosen,
             notice=progress.console.print,
         )
+    if not distribution.is_chief(spread):
+        return
     trained.save(str(output / "saved_model"))
     (output / "metrics.json").write_text(json.dumps(asdict(training), indent=2))
     console.print(f"test RMSE {training.test_rmse:.4f}")
     if loaded.source.is_movielens:
         console.print(_example_table(trained))
     console.print(f"saved to {output}", soft_wrap=True)
+
+
+def _without_workers(context: typer.Context) -> list[str]:
+    """The command's own options again, by which each worker is started."""
+    options_given = []
+    for parameter in context.command.params:
+        value = context.params.get(parameter.name or "")
+        if parameter.name != "workers" and value is not None:
+            options_given += [parameter.opts[0], str(value)]
+    return options_given
 
 
 if __name__ == "__main__":
