@@ -16,6 +16,19 @@ from rich.status import Status
 CHATTER_SHOWN = 4000
 
 
+def printable(text: str) -> str:
+    """Text from a file that nobody vouches for, with what could steer a terminal escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def fail(message: str, code: int = 2) -> typer.Exit:
+    """Prints one line of error and gives the exit to raise."""
+    Console(stderr=True).print(
+        f"error: {printable(message)}", markup=False, highlight=False, soft_wrap=True
+    )
+    return typer.Exit(code)
+
+
 @contextmanager
 def quiet_libraries() -> Iterator[Console]:
     """Sends what libraries write to standard error to a scratch file, and shows its end if the

@@ -4,9 +4,11 @@ Parsing and packing are LiteRT's own generated schema; this module adds names to
 """
 
 import itertools
+import math
 import struct
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
+from export import verification
 from export.packing import SharingBuilder
 
 # The schema's object API is generated without types.
@@ -70,19 +73,64 @@ class TensorSize:
     bytes: int
 
 
-def read(source: bytes | Path) -> Model:
-    """Parses a model.
+@contextmanager
+def whole() -> Iterator[None]:
+    """Turns what reading a damaged or hostile file raises into one kind of error.
 
     Raises:
-        FlatbufferError: not a `.tflite` file, or a damaged one.
+        FlatbufferError: for whatever the work inside raised over the file's content.
+    """
+    try:
+        yield
+    except FlatbufferError:
+        raise
+    except (
+        struct.error,
+        LookupError,
+        StopIteration,
+        ValueError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        MemoryError,
+        RecursionError,
+    ) as error:
+        reason = str(error) or type(error).__name__
+        raise FlatbufferError(f"damaged .tflite file: {reason}") from error
+
+
+def read(source: bytes | Path) -> Model:
+    """Parses a model; every index in it points at something.
+
+    Raises:
+        FlatbufferError: not a `.tflite` file, a damaged one, or one beyond the limits of
+            `export.verification`.
     """
     data = source if isinstance(source, bytes) else source.read_bytes()
     if len(data) < 8 or data[4:8] != FILE_IDENTIFIER:
         raise FlatbufferError("no TFL3 identifier: this is not a .tflite file")
+    with whole():
+        return verification.parse(data)
+
+
+def content(path: Path) -> bytes:
+    """A file's bytes, to be parsed or run.
+
+    Raises:
+        FlatbufferError: it can't be read, is no plain file, or is larger than a `.tflite` can be.
+    """
     try:
-        return schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
-    except (struct.error, IndexError, ValueError, TypeError, AttributeError, MemoryError) as error:
-        raise FlatbufferError(f"damaged .tflite file: {error}") from error
+        if not path.is_file():
+            raise FlatbufferError(f"{path} is {'no plain' if path.exists() else 'not a'} file")
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise FlatbufferError(f"{path} has {size:,} bytes: a .tflite file ends at 2 GiB")
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        if isinstance(error, FlatbufferError):
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise FlatbufferError(f"can't read {path} ({reason})") from error
 
 
 def write(model: Model) -> bytes:
@@ -103,7 +151,8 @@ def op_name(model: Model, op: Operator) -> str:
     """The op's builtin name, or `CUSTOM:` and the custom op's own name (Flex ops are such)."""
     code = model.operatorCodes[op.opcodeIndex]
     # The older one-byte field holds codes below 127, and stands alone in old files.
-    name = _OP_NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
+    builtin = max(code.builtinCode, code.deprecatedBuiltinCode)
+    name = _OP_NAMES.get(builtin, f"OP {builtin}")
     return f"CUSTOM:{text(code.customCode)}" if name == "CUSTOM" else name
 
 
@@ -133,14 +182,19 @@ def inputs(op: Operator) -> list[int]:
     return [int(i) for i in op.inputs] if op.inputs is not None else []
 
 
+def outputs(op: Operator) -> list[int]:
+    """The op's output tensors' indices."""
+    return [int(i) for i in op.outputs] if op.outputs is not None else []
+
+
 def text(value: bytes | str | None) -> str:
-    """A flatbuffer string as text."""
-    return value.decode() if isinstance(value, bytes) else value or ""
+    """A flatbuffer string as text; what is no UTF-8 stands as replacement characters."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else value or ""
 
 
 def type_name(tensor: Tensor) -> str:
     """The tensor's type as the schema names it, such as `FLOAT32`."""
-    return _TYPE_NAMES[tensor.type]
+    return _TYPE_NAMES.get(tensor.type, f"TYPE {tensor.type}")
 
 
 def shape(tensor: Tensor) -> tuple[int, ...]:
@@ -167,14 +221,22 @@ def strings(model: Model, tensor: Tensor) -> list[bytes]:
     """A constant string tensor's values.
 
     Layout (TensorFlow Lite's string_util.h): int32 count, count + 1 int32 offsets, the bytes.
+
+    Raises:
+        FlatbufferError: it has another layout.
     """
     data = raw(model, tensor)
     if data is None:
         return []
     content = data.tobytes()
-    (count,) = struct.unpack_from("<i", content)
-    offsets = struct.unpack_from(f"<{count + 1}i", content, 4)
-    return [content[a:b] for a, b in itertools.pairwise(offsets)]
+    with whole():
+        (count,) = struct.unpack_from("<i", content)
+        offsets = struct.unpack_from(f"<{count + 1}i", content, 4)
+        # Strings that overlap would make a small constant an endless one.
+        ascending = all(a <= b for a, b in itertools.pairwise(offsets))
+        if not ascending or offsets[0] < 0 or offsets[-1] > len(content):
+            raise FlatbufferError("damaged .tflite file: strings outside their constant")
+        return [content[a:b] for a, b in itertools.pairwise(offsets)]
 
 
 def signature_names(model: Model) -> dict[int, str]:
@@ -223,10 +285,12 @@ def vocabulary(model: Model, signature: str, input_name: str) -> tuple[bytes, ..
 def _tables(model: Model, kind: str) -> list[tuple[int, Subgraph, Operator]]:
     """Every op of that kind, with the number of the hash table it works on."""
     found = []
-    for subgraph, op, name in operators(model):
-        if name == kind:
-            maker = next(o for o in subgraph.operators if inputs(op)[0] in list(o.outputs))
-            found.append((int(maker.builtinOptions.tableId), subgraph, op))
+    for subgraph in model.subgraphs:
+        makers = {int(o): op for op in subgraph.operators for o in outputs(op)}
+        for op in subgraph.operators:
+            if op_name(model, op) == kind:
+                maker = makers[inputs(op)[0]]
+                found.append((int(maker.builtinOptions.tableId), subgraph, op))
     return found
 
 
@@ -242,8 +306,9 @@ def parameters(model: Model) -> dict[str, int]:
         sizes: dict[int, int] = {}
         for op in subgraph.operators:
             places = {"GATHER": (0,), "FULLY_CONNECTED": (1, 2), "ADD": (0, 1)}
+            operands = inputs(op)
             for place in places.get(op_name(model, op), ()):
-                operand = inputs(op)[place]
+                operand = operands[place] if place < len(operands) else -1
                 tensor = subgraph.tensors[widened.get(operand, operand)]
                 if operand < 0 or type_name(tensor) in ("STRING", "INT32", "INT64"):
                     continue
@@ -264,7 +329,7 @@ def _widened(model: Model, subgraph: Subgraph) -> dict[int, int]:
 
 def _values(place: int, tensor: Tensor) -> int:
     """How many values a constant holds: int4 rows are half as wide as what is made of them."""
-    count = int(np.prod(shape(tensor)))
+    count = math.prod(shape(tensor))
     packed = place == 0 and text(tensor.name) == PACKED
     return 2 * count if packed else count
 
@@ -283,22 +348,24 @@ def widened_tables(model: Model) -> int:
 def tensor_sizes(model: Model) -> tuple[TensorSize, ...]:
     """Every constant above 256 bytes, largest first; a shared buffer counts once."""
     roles: dict[int, TensorSize] = {}
-    for subgraph, op, name in operators(model):
-        if name == "DEQUANTIZE":
-            continue  # The op that reads the wide form tells what it is.
+    for subgraph in model.subgraphs:
         widened = _widened(model, subgraph)
-        for position, operand in enumerate(inputs(op)):
-            index = widened.get(operand, operand)
-            if index < 0:
-                continue
-            tensor = subgraph.tensors[index]
-            data = raw(model, tensor)
-            if data is None or len(data) <= 256 or tensor.buffer in roles:
-                continue
-            role = _role(name, position, tensor)
-            roles[tensor.buffer] = TensorSize(
-                text(tensor.name), role, shape(tensor), type_name(tensor), len(data)
-            )
+        for op in subgraph.operators:
+            name = op_name(model, op)
+            if name == "DEQUANTIZE":
+                continue  # The op that reads the wide form tells what it is.
+            for position, operand in enumerate(inputs(op)):
+                index = widened.get(operand, operand)
+                if index < 0:
+                    continue
+                tensor = subgraph.tensors[index]
+                data = raw(model, tensor)
+                if data is None or len(data) <= 256 or tensor.buffer in roles:
+                    continue
+                role = _role(name, position, tensor)
+                roles[tensor.buffer] = TensorSize(
+                    text(tensor.name), role, shape(tensor), type_name(tensor), len(data)
+                )
     return tuple(sorted(roles.values(), key=lambda size: -size.bytes))
 
 

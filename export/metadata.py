@@ -42,17 +42,17 @@ def add(model_bytes: bytes, content: Mapping[str, Any]) -> bytes:
         The model with both entries.
     """
     model = flatbuffer.read(model_bytes)
-    own = {key: value for key, value in content.items() if key not in ("description", "license")}
-    own["format_version"] = FORMAT_VERSION
-    encoded = json.dumps(own, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    ours = {key: value for key, value in content.items() if key not in ("description", "license")}
+    ours["format_version"] = FORMAT_VERSION
+    encoded = json.dumps(ours, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     # The converter's notes go: its build would make equal models differ, and its lowest runtime
     # is that of the graph before the recipe.
     kept = []
     for name, data in ((STANDARD_ENTRY, _standard(content)), (JSON_ENTRY, encoded)):
-        entry = schema.MetadataT()
-        entry.name = name
-        entry.buffer = rewriting.add_buffer(model, np.frombuffer(data, np.uint8))
-        kept.append(entry)
+        one = schema.MetadataT()
+        one.name = name
+        one.buffer = rewriting.add_buffer(model, np.frombuffer(data, np.uint8))
+        kept.append(one)
     model.metadata = kept
     model.description = None
     rewriting.share_buffers(model)
@@ -66,16 +66,36 @@ def read(model_bytes: bytes) -> dict[str, Any]:
         MetadataError: there is none, or it is not JSON.
         FlatbufferError: not a `.tflite` file.
     """
-    model = flatbuffer.read(model_bytes)
-    for entry in model.metadata or []:
-        if flatbuffer.text(entry.name) == JSON_ENTRY:
-            data = np.asarray(model.buffers[entry.buffer].data, np.uint8).tobytes()
-            try:
-                content: dict[str, Any] = json.loads(data)
-            except ValueError as error:
-                raise MetadataError(f"{JSON_ENTRY} is not JSON: {error}") from error
-            return content
-    raise MetadataError(f"no {JSON_ENTRY} entry: the file was not written by this exporter")
+    return own(flatbuffer.read(model_bytes))
+
+
+def own(model: flatbuffer.Model) -> dict[str, Any]:
+    """The JSON entry of a parsed model, as `read` gives it.
+
+    Raises:
+        MetadataError: there is none, or it is not JSON.
+    """
+    data = entry(model, JSON_ENTRY)
+    if data is None:
+        raise MetadataError(f"no {JSON_ENTRY} entry: the file was not written by this exporter")
+    try:
+        content = json.loads(data)
+        # Python reads numbers beyond JSON's, such as NaN, that nobody else would read again.
+        json.dumps(content, allow_nan=False)
+    except (ValueError, RecursionError) as error:
+        raise MetadataError(f"{JSON_ENTRY} is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise MetadataError(f"{JSON_ENTRY} is not JSON of ours")
+    return content
+
+
+def entry(model: flatbuffer.Model, name: str) -> bytes | None:
+    """What stands in the model's `metadata` list under a name; None where nothing does."""
+    for one in model.metadata or []:
+        if flatbuffer.text(one.name) == name:
+            data = model.buffers[one.buffer].data
+            return b"" if data is None else np.asarray(data, np.uint8).tobytes()
+    return None
 
 
 def _standard(content: Mapping[str, Any]) -> bytes:
