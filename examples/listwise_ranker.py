@@ -39,11 +39,15 @@ def lists(
     ratings = data.load(source)
     columns = data.columns(ratings.dataset)
     random = np.random.default_rng(seed)
-    drawn = []
-    for user in ratings.user_ids:
-        rows = np.flatnonzero(columns[USER] == user)
-        drawn += [random.choice(rows, LIST_LENGTH, replace=False) for _ in range(per_user)]
-    rows = np.stack(drawn)
+    _, users = np.unique(columns[USER].astype(bytes), return_inverse=True)
+    by_user = np.argsort(users, kind="stable")
+    rows = np.stack(
+        [
+            random.choice(own, LIST_LENGTH, replace=False)
+            for own in np.split(by_user, np.cumsum(np.bincount(users))[:-1])
+            for _ in range(per_user)
+        ]
+    )
     return {
         USER: columns[USER][rows[:, 0]],
         TITLES: columns[TITLES][rows],
@@ -91,7 +95,7 @@ class ListwiseRanker(tfrs.models.Model):
         return tf.keras.Sequential([lookup, tf.keras.layers.Embedding(len(ids) + 1, DIMENSION)])
 
     def call(self, features: dict[str, tf.Tensor]) -> tf.Tensor:
-        """Scores, `float32[n, list, 1]`, of `user_id: string[n]`, `movie_title: string[n, list]`."""
+        """Scores, `float32[n, list, 1]`, of users, `string[n]`, and titles, `string[n, list]`."""
         users = self.user_embeddings(features[USER])
         movies = self.movie_embeddings(features[TITLES])
         repeated = tf.repeat(users[:, None], tf.shape(features[TITLES])[1], axis=1)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,29 @@ class Wanted:
     min_ndcg: float | None = None
 
 
+class Measured(Protocol):
+    """What the choice needs of an attempt, whatever its model is."""
+
+    @property
+    def content(self) -> bytes:
+        """The file."""
+
+    @property
+    def recipe(self) -> str:
+        """The recipe's name."""
+
+    @property
+    def breaches(self) -> tuple[gate.Breach, ...]:
+        """Of the gate."""
+
+    @property
+    def ndcg(self) -> float:
+        """The worst runtime's NDCG@10."""
+
+
+_Attempt = TypeVar("_Attempt", bound=Measured)
+
+
 @dataclass(frozen=True)
 class Attempt:
     """One recipe's file and what was measured of it.
@@ -40,6 +63,11 @@ class Attempt:
     latency_ms: float
 
     @property
+    def recipe(self) -> str:
+        """The recipe's name."""
+        return self.parity.recipe
+
+    @property
     def ndcg(self) -> float:
         """The worst runtime's NDCG@10 over the catalogue."""
         return min(runtime.catalogue_agreement.ndcg for runtime in self.parity.runtimes)
@@ -53,16 +81,16 @@ def latency(content: bytes, reference: Reference, runtime: Runtime) -> float:
         return float(np.median(session.times("rank", REPEATS, **inputs)) * 1e3)
 
 
-def choose(attempts: Sequence[Attempt], wanted: Wanted) -> Attempt | None:
+def choose(attempts: Sequence[_Attempt], wanted: Wanted) -> _Attempt | None:
     """The smallest file that keeps the gate's limits and the wishes; None where none does."""
     passing = [a for a in attempts if not a.breaches and not list(_unmet(a, wanted))]
     return min(passing, key=lambda a: len(a.content), default=None)
 
 
-def reasons(attempts: Sequence[Attempt], wanted: Wanted) -> Iterator[str]:
+def reasons(attempts: Sequence[Measured], wanted: Wanted) -> Iterator[str]:
     """Why nothing may be published: every breach and unmet wish, a line each."""
     for attempt in attempts:
-        name = f"{attempt.parity.recipe}: " if len(attempts) > 1 else ""
+        name = f"{attempt.recipe}: " if len(attempts) > 1 else ""
         for reason in (*attempt.breaches, *_unmet(attempt, wanted)):
             yield f"{name}{reason}"
 
@@ -78,7 +106,7 @@ def figures(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def _unmet(attempt: Attempt, wanted: Wanted) -> Iterator[str]:
+def _unmet(attempt: Measured, wanted: Wanted) -> Iterator[str]:
     size = len(attempt.content)
     if wanted.max_bytes is not None and size > wanted.max_bytes:
         yield f"{size:,} bytes, --max-bytes {wanted.max_bytes:,}"

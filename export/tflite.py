@@ -2,12 +2,12 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from export import console, quantization, runtime
+from export import console, options, quantization, runtime
+from model import options as training_options
 
 EXAMPLES = """\b
 Examples:
@@ -16,6 +16,10 @@ Examples:
   python -m export.tflite --recipe auto --max-bytes 200000 --min-ndcg 0.999
   python -m export.tflite --model trained/saved_model --runtime litert
   python -m export.tflite --ratings ~/Downloads/ml-100k.zip
+  python -m export.tflite --ratings 'plays/*.parquet' --user-column listener
+    --item-column track --label-column seconds --min-count 5
+  python -m export.tflite --preset accurate --oov mean --users none --items top:1000
+  python -m export.tflite --model any/saved_model --features rows.parquet --group-by user_id
 """
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -29,39 +33,27 @@ def fail(message: str, code: int) -> typer.Exit:
 
 @app.command(epilog=EXAMPLES)
 def main(
-    output_dir: Annotated[
-        Path, typer.Option(help="Folder for ranker.tflite, parity.json, golden.json.")
-    ] = Path("artifacts"),
-    recipe: Annotated[
-        str,
-        typer.Option(
-            help=f"How numbers are stored: {', '.join(quantization.RECIPES)}; or auto, the "
-            "smallest file that passes."
-        ),
-    ] = quantization.DEFAULT_RECIPE,
-    max_bytes: Annotated[
-        int | None, typer.Option(min=1, help="With auto: the largest file wanted.")
-    ] = None,
-    min_ndcg: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="With auto: the least NDCG@10 against Keras's order."),
-    ] = None,
-    model: Annotated[
-        Path | None, typer.Option(help="A trained SavedModel folder; trains one where left out.")
-    ] = None,
-    ratings: Annotated[
-        str, typer.Option(help="auto, embedded, or GroupLens's ml-100k.zip or folder.")
-    ] = "auto",
-    data_dir: Annotated[Path | None, typer.Option(help="TFDS's data directory.")] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training ratings.")] = 3,
-    seed: Annotated[int, typer.Option(help="Of the split, weights and shuffling.")] = 42,
-    runtimes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--runtime", help="Prove on this runtime; may be repeated. Default: all installed."
-        ),
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    output_dir: options.OutputDir = Path("artifacts"),
+    recipe: options.Recipe = quantization.DEFAULT_RECIPE,
+    max_bytes: options.MaxBytes = None,
+    min_ndcg: options.MinNdcg = None,
+    model: options.Model = None,
+    features: options.Features = None,
+    group_by: options.GroupBy = None,
+    ratings: training_options.Ratings = "auto",
+    user_column: training_options.UserColumn = "user_id",
+    item_column: training_options.ItemColumn = "movie_title",
+    label_column: training_options.LabelColumn = "user_rating",
+    min_count: training_options.MinCount = 1,
+    data_dir: training_options.DataDir = None,
+    preset: training_options.Preset = "tutorial",
+    epochs: training_options.Epochs = None,
+    seed: training_options.Seed = 42,
+    oov: options.Oov = None,
+    users: options.Users = None,
+    items: options.Items = None,
+    runtimes: options.Runtimes = None,
+    quiet: options.Quiet = False,
 ) -> None:
     """Exports a ranking model to one proven .tflite file that takes string ids.
 
@@ -73,43 +65,48 @@ def main(
         recipes = quantization.recipes_named(recipe)
         if recipe != quantization.AUTO and (max_bytes or min_ndcg is not None):
             raise fail("--max-bytes and --min-ndcg go with --recipe auto", 2)
+        if (features and not model) or (group_by and not features):
+            raise fail("--features goes with --model, and --group-by with --features", 2)
         proven_on = tuple(runtime.named(name) for name in runtimes or ()) or runtime.installed()
     except (quantization.UnknownRecipeError, runtime.RuntimeUnavailableError) as error:
         raise fail(str(error), 2) from error
     with console.quiet_libraries() as terminal:
         # TensorFlow takes seconds to import, and writes while it does: not before it is needed.
-        from export import conversion, pipeline, publishing, report, selection, serving
-        from model import data
+        from export import command, cuts, pipeline, selection
+        from export.features import command as feature_command
+        from export.features import pipeline as feature_pipeline
+        from export.oov import check
+        from model import data, presets
 
         wanted = selection.Wanted(max_bytes, min_ndcg)
-        request = pipeline.Request(
-            output_dir, recipes, wanted, model, ratings, data_dir, epochs, seed, proven_on
-        )
+        if model is not None and feature_pipeline.is_general(model):
+            general = feature_pipeline.Request(
+                output_dir, recipes, wanted, model, features, group_by, proven_on
+            )
+            feature_command.export(general, terminal, quiet)
+            return
         try:
-            with console.Stages(terminal, quiet) as stages:
-                result = pipeline.run(request, stages)
-        except (
-            data.RatingsError,
-            serving.ModelError,
-            publishing.PublishingError,
-            conversion.ConversionError,
-        ) as error:
+            request = pipeline.Request(
+                output_dir=output_dir,
+                recipes=recipes,
+                wanted=wanted,
+                saved_model=model,
+                ratings=ratings,
+                data_dir=data_dir,
+                epochs=epochs,
+                seed=seed,
+                runtimes=proven_on,
+                names=data.ColumnNames(user_column, item_column, label_column),
+                min_count=min_count,
+                preset=presets.named(preset),
+                oov=oov and check(oov),
+                users=cuts.parse(users, "--users", may_be_none=True),
+                items=cuts.parse(items, "--items", may_be_none=False),
+            )
+        except command.MENDABLE as error:
             terminal.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
             raise typer.Exit(2) from error
-        except runtime.RuntimeFailure as error:
-            terminal.print(f"not published: {error}", markup=False, soft_wrap=True)
-            raise typer.Exit(1) from error
-        if not quiet:
-            for attempt in result.attempts:
-                Console().print(report.table(attempt.parity, result.float32_bytes))
-            if len(result.attempts) > 1:
-                Console().print(report.frontier_table(result.attempts, result.chosen))
-        if result.chosen is None:
-            for reason in selection.reasons(result.attempts, wanted):
-                terminal.print(f"not published: {reason}", markup=False, soft_wrap=True)
-            raise typer.Exit(1)
-    if not quiet:
-        Console().print(f"published {output_dir / 'ranker.tflite'}", soft_wrap=True)
+        command.export(request, terminal, quiet)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,8 @@ from export.features.graph import Graph, Layer, Node, data_inputs, stand
 from export.features.model import FeatureModel
 from export.serving import ModelError
 
-# Ops that convert whatever their attributes are: the converter need not be asked about them.
-CONVERTED = frozenset(
-    """
+# Ops that convert for all plain types: the converter need not be asked about them.
+_CONVERTED = """
     Abs Add AddN AddV2 All Any ArgMax ArgMin BatchMatMulV2 BiasAdd BroadcastTo Cast Ceil ConcatV2
     Const Cos Cumsum Div DivNoNan Elu Equal Exp ExpandDims Fill Floor FloorDiv FloorMod GatherNd
     GatherV2 Greater GreaterEqual Identity L2Loss LeakyRelu Less LessEqual Log LogicalAnd
@@ -22,8 +21,9 @@ CONVERTED = frozenset(
     PadV2 Placeholder Pow Prod Range Rank RealDiv Relu Relu6 Reshape Round Rsqrt Select SelectV2
     Selu Shape Sigmoid Sin Size Softmax Split SplitV Sqrt Square SquaredDifference Squeeze
     StopGradient StridedSlice Sub Sum Tanh Tile TopKV2 Transpose Unpack Where ZerosLike
-    """.split()
-)
+"""
+CONVERTED = frozenset(_CONVERTED.split())
+_PLAIN = frozenset(t.as_datatype_enum for t in (tf.float32, tf.int32, tf.int64, tf.bool))
 
 _HASHED = (
     "the hash of a string that nobody has seen can't be computed: use StringLookup with a "
@@ -114,7 +114,7 @@ def _unconverted(graph: Graph, outputs: list[str]) -> Iterator[Node]:
         if node.op in substitutes.SUBSTITUTES:
             if not _substituted(graph, node):
                 yield node
-        elif node.op not in CONVERTED and not _is_control_flow(node):
+        elif not (_is_plain(node) or _is_control_flow(node)):
             key = (node.op, str(sorted((k, str(v)) for k, v in node.attr.items())))
             if key not in asked:
                 asked[key] = _converts(graph, node)
@@ -130,6 +130,13 @@ def _substituted(graph: Graph, node: Node) -> bool:
     if node.op == substitutes.FIND:
         return tf.as_dtype(node.attr["Tin"].type) in (tf.string, tf.int64, tf.int32)
     return True
+
+
+def _is_plain(node: Node) -> bool:
+    if node.op in ("Const", "Placeholder", "Identity"):
+        return True
+    types = (value.type for value in node.attr.values() if value.HasField("type"))
+    return node.op in CONVERTED and all(one in _PLAIN for one in types)
 
 
 def _is_control_flow(node: Node) -> bool:
@@ -162,4 +169,3 @@ def _converts(graph: Graph, node: Node) -> bool:
         # Anything else than a plain refusal is for the conversion of the whole to tell.
         return _REFUSED.search(str(error)) is None
     return True
-

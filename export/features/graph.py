@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,6 +18,9 @@ Values: TypeAlias = list[Any]
 Substitute: TypeAlias = Callable[["Graph", Node, Values], Values | None]
 
 _PASS_ON = ("Identity", "StopGradient", "PreventGradient", "CheckNumerics")
+
+# Ops that read a trained matrix: a table's rows, or a kernel.
+_MULTIPLIES = ("GatherV2", "MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum")
 
 
 @dataclass(frozen=True)
@@ -45,12 +49,16 @@ class Graph:
         definition: the graph.
     """
 
-    def __init__(self, graph: tf.Graph, layers: Mapping[str, str]) -> None:
-        """Takes a TensorFlow graph, and the layers' classes by name."""
+    def __init__(self, graph: tf.Graph, layers: Callable[[], Mapping[str, str]]) -> None:
+        """Takes a TensorFlow graph, and what tells the layers' classes by name if asked."""
         self.definition = graph.as_graph_def()
         self._graph = graph
-        self._layers = layers
+        self._ask_layers = layers
         self._nodes = {node.name: node for node in self.definition.node}
+
+    @cached_property
+    def _layers(self) -> Mapping[str, str]:
+        return self._ask_layers()
 
     def node(self, tensor: str) -> Node:
         """The node that makes a tensor, `name` or `name:index`."""
@@ -136,7 +144,7 @@ def data_inputs(node: Node) -> list[str]:
 
 
 def stand(node: Node, inputs: Values) -> Values:
-    """A node as it is, in the TensorFlow graph being built, or its input where it passes that on."""
+    """A node in the TensorFlow graph being built, or its input where it only passes that on."""
     if node.op in _PASS_ON:
         return inputs
     graph = tf.compat.v1.get_default_graph()
@@ -157,10 +165,13 @@ def _value(made: Mapping[str, Values], tensor: str) -> Any:
 
 def matrices(graph: Graph, outputs: Sequence[str]) -> tuple[npt.NDArray[np.float32], ...]:
     """The trained float matrices that outputs depend on: tables and kernels, in graph order."""
-    found = []
+    found: dict[str, npt.NDArray[np.float32]] = {}
     for node in graph.order(outputs):
-        if node.op == "Const" and node.attr["dtype"].type == tf.float32.as_datatype_enum:
-            values = tf.make_ndarray(node.attr["value"].tensor)
-            if values.ndim >= 2 and min(values.shape) > 0:
-                found.append(values)
-    return tuple(found)
+        for tensor in data_inputs(node) if node.op in _MULTIPLIES else ():
+            origin = graph.origin(tensor)
+            while origin.op in ("Reshape", "Transpose"):
+                origin = graph.origin(data_inputs(origin)[0])
+            values = graph.constant(origin.name)
+            if values is not None and values.dtype == np.float32 and values.ndim >= 2:
+                found[origin.name] = values
+    return tuple(found.values())

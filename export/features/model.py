@@ -1,7 +1,7 @@
 """A ranking model as its signature shows it: named features in, named scores out."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -115,28 +115,31 @@ def squeezed(scores: tf.Tensor) -> tf.Tensor:
     return tf.squeeze(scores, -1) if rank and rank > 1 and scores.shape[-1] == 1 else scores
 
 
-def load(path: Path, keras: tf.keras.Model | None = None) -> FeatureModel:
+def load(path: Path) -> FeatureModel:
     """Loads a SavedModel folder, or a `.keras` or HDF5 file, of any Keras model.
-
-    Args:
-        path: the folder or file.
-        keras: the model, where Keras has loaded it already; it tells the layers' classes.
 
     Raises:
         ModelError: it can't be loaded, or its signature isn't one of named, dense features.
     """
     if path.suffix in KERAS_FILES and path.is_file():
         # Its signature comes from saving it as a SavedModel: there is one way on from here.
-        loaded = _keras(path)
+        keras = _keras(path)
         with tempfile.TemporaryDirectory() as folder:
-            loaded.save(folder, save_format="tf")
-            return _read(Path(folder), path.name, loaded)
+            keras.save(folder, save_format="tf")
+            return _read(Path(folder), path.name, lambda: _layers(keras))
     if not (path / "saved_model.pb").is_file():
         raise ModelError(
             f"{path} is no SavedModel folder (no saved_model.pb) and no .keras or .h5 file: save "
             "the model with `model.save(FOLDER, save_format='tf')`"
         )
-    return _read(path, path.name, keras)
+
+    def layers() -> dict[str, str]:
+        try:
+            return _layers(_keras(path))
+        except ModelError:
+            return {}  # Saved without Keras: its ops' names have to do.
+
+    return _read(path, path.name, layers)
 
 
 def _keras(path: Path) -> tf.keras.Model:
@@ -152,7 +155,7 @@ def _keras(path: Path) -> tf.keras.Model:
         ) from error
 
 
-def _read(folder: Path, name: str, keras: tf.keras.Model | None) -> FeatureModel:
+def _read(folder: Path, name: str, layers: Callable[[], dict[str, str]]) -> FeatureModel:
     try:
         loaded = tf.saved_model.load(str(folder))
     except Exception as error:  # TensorFlow raises a dozen kinds for one damaged folder.
@@ -162,7 +165,7 @@ def _read(folder: Path, name: str, keras: tf.keras.Model | None) -> FeatureModel
     signature.loaded = loaded
     specs = signature.structured_input_signature[1]
     frozen = convert_variables_to_constants_v2(signature, lower_control_flow=False)
-    graph = Graph(frozen.graph, _layers(keras))
+    graph = Graph(frozen.graph, layers)
     names = _output_names(signature.structured_outputs)
     tensors = dict(zip(sorted(signature.structured_outputs), frozen.outputs, strict=True))
     outputs = {names[key]: tensors[key].name for key in tensors}
@@ -213,9 +216,9 @@ def _output_names(outputs: Mapping[str, tf.TensorSpec]) -> dict[str, str]:
     return {name: name for name in outputs}
 
 
-def _layers(keras: tf.keras.Model | None) -> dict[str, str]:
+def _layers(keras: tf.keras.Model) -> dict[str, str]:
     """The layers' classes by name."""
-    modules = () if keras is None else (keras, *keras.submodules)
+    modules = (keras, *keras.submodules)
     return {m.name: type(m).__name__ for m in modules if isinstance(m, tf.keras.layers.Layer)}
 
 

@@ -1,5 +1,6 @@
 """Rows of features to measure on: from a file, or made of what the model itself knows."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,6 @@ LIST_LENGTH = 10
 
 # Where an id goes on its way to a look-up without becoming another.
 _CARRIERS = ("Identity", "Reshape", "ExpandDims", "Squeeze", "Cast", "StopGradient", "Pack")
-_DTYPES = {"string": object, "bool": np.bool_}
 _NUMBERS = (0.0, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0, 5.0, -5.0)
 _INTEGERS = (0, 1, -1, 2, 3, 5, 7, 10, -10, 100)
 _UNKNOWN = (0, -1, -(2**31), 2**31 - 1, -(2**63), 2**63 - 1)
@@ -113,15 +113,15 @@ def made(model: FeatureModel, seed: int = 0) -> FeatureRows:
     its rows; any other one is 0, small, negative, or drawn from a normal distribution.
     """
     random = np.random.default_rng(seed)
-    pools = {feature.name: _pool(feature, known(model, feature), random) for feature in model.features}
-    per_row = {f.name: int(np.prod([d or LIST_LENGTH for d in f.shape[1:]])) for f in model.features}
-    size = max(MIN_ROWS, *(-(-len(pools[name]) // per_row[name]) for name in pools))
+    pools = {f.name: _pool(f, known(model, f), random) for f in model.features}
+    lists = {f.name: tuple(size or LIST_LENGTH for size in f.shape[1:]) for f in model.features}
+    needed = [-(-len(pool) // math.prod(lists[name])) for name, pool in pools.items()]
+    size = max(MIN_ROWS, *needed)
     values = {}
-    for feature in model.features:
-        taken = np.resize(pools[feature.name], size * per_row[feature.name])
-        shape = (size, *(d or LIST_LENGTH for d in feature.shape[1:]))
-        values[feature.name] = random.permutation(taken).reshape(shape)
-    return _with_odd(model, values, None, "made of the ids and numbers that the model knows")
+    for name, pool in pools.items():
+        taken = np.resize(pool, size * math.prod(lists[name]))
+        values[name] = random.permutation(taken).reshape(size, *lists[name])
+    return _with_odd(model, values, None, f"{size:,} rows made of what the model knows")
 
 
 def _pool(feature: Feature, known_values: Known, random: np.random.Generator) -> Array:
@@ -195,8 +195,7 @@ def _column(path: Path, table: pa.Table, feature: Feature) -> Array:
         raise FeaturesError(f"{path}, column {feature.name}: {error}") from error
     if array.ndim == len(feature.shape) - 1 and feature.shape[-1] == 1:
         array = array[..., None]
-    wanted = [actual if size is None else size for actual, size in zip(array.shape, feature.shape)]
-    if list(array.shape) != wanted or array.ndim != len(feature.shape):
+    if not feature.spec.shape.is_compatible_with(array.shape):
         raise FeaturesError(
             f"{path}, column {feature.name}: values of shape {array.shape}, expected {feature}"
         )
@@ -219,16 +218,18 @@ def _with_odd(
     """Adds the odd rows."""
     cases: list[tuple[str, dict[str, Any]]] = []
     strings = [f.name for f in model.features if f.dtype == tf.string]
-    for odd, text in ODD_IDS.items():
-        cases += [(f"{odd} {name}", {name: text.encode()}) for name in strings]
+    for kind, text in ODD_IDS.items():
+        cases += [(f"{kind} {name}", {name: text.encode()}) for name in strings]
         if len(strings) > 1:
-            cases.append((f"{odd}, every string", dict.fromkeys(strings, text.encode())))
+            cases.append((f"{kind}, every string", dict.fromkeys(strings, text.encode())))
     for name in strings:
         first = bytes(np.ravel(values[name])[0])
         # A known id with a NUL after it must not be known: Android's String[] makes such ids.
         cases.append((f"{name}, NUL appended", {name: first + b"\0"}))
     for feature in model.features:
-        cases += [(f"{feature.name} {value}", {feature.name: value}) for value in _odd(model, feature)]
+        cases += [
+            (f"{feature.name} {value}", {feature.name: value}) for value in _odd(model, feature)
+        ]
     odd_rows = {name: np.repeat(column[:1], len(cases), axis=0) for name, column in values.items()}
     for row, (_, changes) in enumerate(cases):
         for name, value in changes.items():
