@@ -1,5 +1,6 @@
 """`python -m export.bundle`: an exported model, its catalogue and golden cases into the app."""
 
+import contextlib
 import hashlib
 import json
 import sys
@@ -61,10 +62,13 @@ def read(artifacts: Path) -> Bundle:
     Raises:
         BundleError: a file is missing, isn't what the exporter writes, or is of another model.
     """
-    model = _read(artifacts / MODEL)
-    vocabulary = _read(artifacts / VOCABULARY)
-    golden = _read(artifacts / GOLDEN)
-    parity = _read(artifacts / PARITY)
+    there = artifacts.is_dir()
+    # No export may take their place between two of the four.
+    with publishing.locked(artifacts, shared=True) if there else contextlib.nullcontext():
+        model = _read(artifacts / MODEL)
+        vocabulary = _read(artifacts / VOCABULARY)
+        golden = _read(artifacts / GOLDEN)
+        parity = _read(artifacts / PARITY)
     digest = hashlib.sha256(model).hexdigest()
     for name, source, keys in (
         (GOLDEN, golden, ("model_sha256",)),
@@ -98,7 +102,7 @@ def write(bundle: Bundle, folder: Path) -> None:
         (folder / TEST_RESOURCES, bundle.test_resources),
     ):
         publishing.prepare(place)
-        publishing.publish(place, files)
+        publishing.replace(place, files)
 
 
 def _read(path: Path) -> bytes:

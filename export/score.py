@@ -78,8 +78,8 @@ def score(
         RuntimeFailure: the runtime refuses or crashes.
     """
     _check_signature(model, "score")
-    users = [user] * len(candidates)
-    answer = session.run("score", **{USER: users, CANDIDATE: candidates})
+    pairs = {USER: runtime.utf8([user] * len(candidates)), CANDIDATE: runtime.utf8(candidates)}
+    answer = session.run("score", **pairs)
     scores = _scores(answer, len(candidates))
     known = _known(model, "score", CANDIDATE, candidates)
     order = np.argsort(-scores, kind="stable")
@@ -105,7 +105,8 @@ def recommend(session: runtime.Session, model: flatbuffer.Model, user: str, coun
     """
     _check_signature(model, "recommend")
     k = np.array([count], np.int32)
-    answer = session.run("recommend", **{USER: [user], COUNT: k, SEEN: [""]})
+    inputs = {USER: runtime.utf8([user]), COUNT: k, SEEN: runtime.utf8([""])}
+    answer = session.run("recommend", **inputs)
     ids = answer.get(CANDIDATE)
     if ids is None or ids.dtype.kind != "O" or ids.ndim != 1:
         raise ScoreError("recommend gave no titles: the file is damaged, or not this exporter's")
