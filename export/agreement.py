@@ -13,6 +13,10 @@ Float32 = npt.NDArray[np.float32]
 TOP = 10
 
 
+class NoOrderError(ValueError):
+    """No user has two candidates to order: nothing can be proven of ranks."""
+
+
 @dataclass(frozen=True)
 class Agreement:
     """Rank agreement over users, each figure a mean over users (1 is the same order).
@@ -42,7 +46,7 @@ def agreement(pairs: Iterable[tuple[Float32, Float32]]) -> Agreement:
             are all equal, have no order and are left out.
 
     Raises:
-        ValueError: no user has an order.
+        NoOrderError: no user has an order.
     """
     taus, gains, overlaps = [], [], []
     for expected, actual in pairs:
@@ -55,7 +59,10 @@ def agreement(pairs: Iterable[tuple[Float32, Float32]]) -> Agreement:
         best = [set(np.argsort(-scores, kind="stable")[:TOP]) for scores in (expected, actual)]
         overlaps.append(len(best[0] & best[1]) / len(best[0]))
     if not taus:
-        raise ValueError("no user has two candidates with different scores")
+        raise NoOrderError(
+            "no user has two candidates with different scores: there is no order to prove, so "
+            "give more ratings"
+        )
     return Agreement(
         users=len(taus),
         kendall_tau=float(np.mean(taus)),

@@ -33,6 +33,11 @@ class Cut:
         """Whether nothing is cut."""
         return self.top is None and self.listed is None
 
+    def __str__(self) -> str:
+        if self.listed is not None:
+            return f"{len(self.listed)} listed"
+        return "all" if self.top is None else f"the {self.top} most frequent" if self.top else NONE
+
 
 EVERYTHING = Cut()
 

@@ -10,6 +10,7 @@ import markupsafe
 import numpy as np
 
 from export import charts, flatbuffer, gate, quantization
+from export.cold_start import ColdStart
 from export.gate import Limits
 from export.parity import Parity, RuntimeParity
 from export.reference import Reference
@@ -65,6 +66,7 @@ def render(
     model: bytes,
     float32_bytes: int,
     attempts: tuple[Attempt, ...] = (),
+    cold_start: tuple[ColdStart, ...] = (),
 ) -> bytes:
     """The page, as UTF-8.
 
@@ -76,6 +78,7 @@ def render(
         model: the file's bytes.
         float32_bytes: size of the float32 file.
         attempts: every recipe tried, where there were several.
+        cold_start: how out-of-vocabulary policies did for new ids, where measured.
     """
     limits = gate.limits_of(parity)
     points = [(a.parity.recipe, a.parity.file.bytes, a.latency_ms, a.ndcg) for a in attempts]
@@ -92,6 +95,9 @@ def render(
         gate_rows=list(gate_rows(parity, limits)),
         tensors=tensors,
         odd_rows=list(_odd_rows(reference, samples)),
+        origin=origin,
+        cold_start=cold_start,
+        untrained=oov_untrained(origin),
         signatures=sorted({use.signature for use in parity.file.ops}),
         op_rows=list(_op_rows(parity)),
         machine=f"{platform.system()} on {platform.machine()}",
@@ -148,6 +154,10 @@ def _facts(parity: Parity, reference: Reference, origin: Origin) -> Iterator[tup
     epochs = "" if origin.epochs is None else f", {origin.epochs} epochs"
     yield "Model", f"two embeddings and three dense layers, {origin.model}{epochs}"
     yield "Ratings", origin.ratings_source
+    yield "Trained by", f"the preset {origin.preset}" if origin.epochs else "somebody else"
+    yield "Known users", origin.users
+    yield "Known titles", origin.items
+    yield "Unknown ids score by", f"the policy {origin.oov}"
     yield "Ratings, SHA-256", origin.ratings_checksum
     yield "Seed", str(origin.seed)
     yield (
@@ -183,6 +193,11 @@ def gate_rows(parity: Parity, limits: Limits) -> Iterator[GateRow]:
         yield row(f"NDCG@10, {where}", f"{name}.ndcg", limits.ndcg, "≥")
     overlap = "catalogue_agreement.top_overlap"
     yield row("overlap of the top 10, catalogue", overlap, limits.top_overlap, "≥")
+
+
+def oov_untrained(origin: Origin) -> bool:
+    """Whether unknown ids score by a row that no training pair has met."""
+    return origin.oov == "trained" and origin.is_movielens
 
 
 def _figure(runtime: RuntimeParity, path: str) -> float:

@@ -1,6 +1,7 @@
 """The model card: what the file is, is for, and can't do, in Markdown beside it."""
 
 from export import gate, html_report, quantization
+from export.cold_start import ColdStart
 from export.parity import Parity
 from export.reference import Reference
 from export.report import Origin
@@ -10,7 +11,12 @@ TEMPLATE = "model_card.md"
 
 
 def render(
-    parity: Parity, reference: Reference, ranker: Ranker, origin: Origin, float32_bytes: int
+    parity: Parity,
+    reference: Reference,
+    ranker: Ranker,
+    origin: Origin,
+    float32_bytes: int,
+    cold_start: tuple[ColdStart, ...] = (),
 ) -> bytes:
     """The card, as UTF-8.
 
@@ -20,6 +26,7 @@ def render(
         ranker: the trained parts.
         origin: what it was made from.
         float32_bytes: size of the float32 file.
+        cold_start: how out-of-vocabulary policies did for new ids, where measured.
     """
     limits = gate.limits_of(parity)
     card = html_report.environment().get_template(TEMPLATE)
@@ -35,4 +42,7 @@ def render(
         limits=limits,
         summary=quantization.RECIPES[parity.recipe].summary,
         float32_bytes=float32_bytes,
+        cold_start=cold_start,
+        dimension=ranker.users.table.shape[1],
+        untrained=html_report.oov_untrained(origin),
     ).encode()

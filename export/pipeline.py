@@ -6,15 +6,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from export import (
+    cold_start,
     conversion,
+    cuts,
     gate,
     golden,
     html_report,
     metadata,
     model_card,
+    oov,
     parity,
     publishing,
     quantization,
@@ -26,11 +31,12 @@ from export import (
 )
 from export.quantization import Recipe
 from export.runtime import Runtime
-from model import data, train
+from model import data, presets, train
 
-NAME = "MovieLens 100k ranker"
 VERSION = "1.0.0"
 LICENSE = "Apache-2.0"
+# The tutorial's, all of them; of larger data the first ones, which are as good as any.
+MOST_TEST_RATINGS = data.TEST_RATINGS
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,9 @@ class Request:
 
     Attributes:
         recipes: which to try; of several, the smallest file within `wanted` is published.
+        epochs: the preset's where None.
+        oov: the out-of-vocabulary policy; measured against the others where one is named and the
+            model is trained here.
     """
 
     output_dir: Path
@@ -47,9 +56,15 @@ class Request:
     saved_model: Path | None
     ratings: str
     data_dir: Path | None
-    epochs: int
+    epochs: int | None
     seed: int
     runtimes: tuple[Runtime, ...]
+    names: data.ColumnNames = data.COLUMNS
+    min_count: int = 1
+    preset: presets.Preset = presets.PRESETS[presets.TUTORIAL]
+    oov: str | None = None
+    users: cuts.Cut = cuts.EVERYTHING
+    items: cuts.Cut = cuts.EVERYTHING
 
 
 @dataclass(frozen=True)
@@ -60,11 +75,13 @@ class Result:
         attempts: one for each recipe tried.
         chosen: the one published; None where none may be.
         float32_bytes: size of the converter's own float32 file.
+        cold_start: how out-of-vocabulary policies did for new ids, where asked for.
     """
 
     attempts: tuple[selection.Attempt, ...]
     chosen: selection.Attempt | None
     float32_bytes: int
+    cold_start: tuple[cold_start.ColdStart, ...]
 
 
 @dataclass(frozen=True)
@@ -76,6 +93,16 @@ class _Prepared:
     expected: reference.Reference
     origin: report.Origin
     metrics: dict[str, Any]
+    cold_start: tuple[cold_start.ColdStart, ...]
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """A model, trained here or given, and what it is proven on."""
+
+    model: tf.keras.Model
+    ratings: data.Ratings
+    training: train.Training | None
 
 
 Progress = Callable[[str], None]
@@ -95,21 +122,54 @@ def run(request: Request, progress: Progress = lambda message: None) -> Result:
     prepared = _prepare(request, progress)
     attempts = tuple(_attempt(prepared, r, request.runtimes, progress) for r in request.recipes)
     chosen = selection.choose(attempts, request.wanted)
-    result = Result(attempts, chosen, len(prepared.float_model))
+    result = Result(attempts, chosen, len(prepared.float_model), prepared.cold_start)
     if chosen is not None:
         _publish(request, prepared, result, chosen, progress)
     return result
 
 
 def _prepare(request: Request, progress: Progress) -> _Prepared:
-    model, ratings, origin, metrics = _trained(request, progress)
-    ranker = serving.ranker_of(model)
+    trained = _trained(request, progress)
+    ratings = trained.ratings
+    cold = _cold_start(request, trained, progress)
+    counts = (
+        _by_id(ratings.user_ids, ratings.user_counts),
+        _by_id(ratings.movie_titles, ratings.movie_counts),
+    )
+    oov.apply(trained.model, request.oov or oov.TRAINED, *counts)
+    whole = serving.ranker_of(trained.model)
+    ranker = cuts.apply(whole, request.users, request.items, *counts)
     progress("converting")
     float_model = conversion.of_ranker(ranker)
     progress("scoring the test ratings and the catalogue with Keras")
-    test = data.columns(data.split(ratings, request.seed).test)
-    expected = reference.measure(model, ranker, test)
-    return _Prepared(ranker, float_model, expected, origin, metrics)
+    test = data.columns(data.split(ratings, request.seed).test.take(MOST_TEST_RATINGS))
+    unit = 1.0
+    if not ratings.source.is_movielens:
+        unit = float(np.std(test["user_rating"])) / reference.MOVIELENS_SPREAD
+        if not unit > 0:
+            raise data.RatingsError("all test labels are the same: there is nothing to rank by")
+    expected = reference.measure(
+        trained.model, ranker, test, reference.dropped(whole, ranker), unit
+    )
+    metrics = {} if trained.training is None else {"test_rmse": trained.training.test_rmse}
+    return _Prepared(ranker, float_model, expected, _origin(request, trained), metrics, cold)
+
+
+def _by_id(ids: npt.NDArray[Any], counts: npt.NDArray[np.int64]) -> dict[str, int]:
+    return {one.decode(): int(count) for one, count in zip(ids, counts, strict=True)}
+
+
+def _cold_start(
+    request: Request, trained: _Trained, progress: Progress
+) -> tuple[cold_start.ColdStart, ...]:
+    if request.oov is None or trained.training is None:
+        return ()
+    progress("training without a tenth of the users and titles, to compare policies for new ones")
+    return cold_start.measure(
+        trained.ratings,
+        request.seed,
+        lambda some: train.train(some, request.epochs, request.seed, preset=request.preset)[0],
+    )
 
 
 def _attempt(
@@ -133,49 +193,58 @@ def _attempt(
     return selection.Attempt(content, measured, gate.check(measured), latency)
 
 
-def _trained(
-    request: Request, progress: Progress
-) -> tuple[tf.keras.Model, data.Ratings, report.Origin, dict[str, Any]]:
+def _trained(request: Request, progress: Progress) -> _Trained:
     given = None
     if request.saved_model is not None:
         progress(f"loading {request.saved_model}")
         # Before the ratings: a wrong path should not cost a minute.
         given = serving.load(request.saved_model)
         serving.ranker_of(given)
-    progress("reading MovieLens 100k")
-    ratings = data.load(request.ratings, request.data_dir, progress)
-    metrics: dict[str, Any] = {}
-    model = given
-    if model is None:
-        progress("training")
-        model, training = train.train(
-            ratings,
-            request.epochs,
-            request.seed,
-            lambda epoch, rmse: progress(f"training: epoch {epoch}, RMSE {rmse:.4f}"),
-        )
-        metrics = {"test_rmse": training.test_rmse}
-    origin = report.Origin(
-        model="trained here"
-        if given is None
-        else str(request.saved_model and request.saved_model.name),
-        ratings_source=str(ratings.source),
-        ratings_checksum=ratings.checksum,
+    progress("reading the ratings")
+    ratings = data.load(
+        request.ratings, request.data_dir, progress, request.names, request.min_count
+    )
+    if given is not None:
+        return _Trained(given, ratings, None)
+    progress("training")
+    model, training = train.train(
+        ratings,
+        request.epochs,
+        request.seed,
+        lambda epoch, rmse: progress(f"training: epoch {epoch}, RMSE {rmse:.4f}"),
+        preset=request.preset,
+        notice=progress,
+    )
+    return _Trained(model, ratings, training)
+
+
+def _origin(request: Request, trained: _Trained) -> report.Origin:
+    training = trained.training
+    return report.Origin(
+        model=str(request.saved_model and request.saved_model.name)
+        if training is None
+        else "trained here",
+        ratings_source=str(trained.ratings.source),
+        ratings_checksum=trained.ratings.checksum,
         seed=request.seed,
-        epochs=request.epochs if given is None else None,
+        epochs=None if training is None else training.epochs,
         versions={
             "tensorflow": tf.__version__,
             "ranking-exporter": importlib.metadata.version("ranking-exporter"),
         },
+        is_movielens=trained.ratings.source.is_movielens,
+        preset=request.preset.name,
+        oov=request.oov or oov.TRAINED,
+        users=str(request.users),
+        items=str(request.items),
     )
-    return model, ratings, origin, metrics
 
 
 def _metadata(
     recipe: Recipe, ranker: serving.Ranker, origin: report.Origin, metrics: dict[str, Any]
 ) -> dict[str, Any]:
     return {
-        "name": NAME,
+        "name": origin.title,
         "version": VERSION,
         "license": LICENSE,
         "description": "Scores (user, movie) pairs from plain string ids; higher ranks first.",
@@ -218,11 +287,18 @@ def _publish(
         chosen.content,
         result.float32_bytes,
         result.attempts,
+        prepared.cold_start,
     )
     card = model_card.render(
-        chosen.parity, prepared.expected, prepared.ranker, prepared.origin, result.float32_bytes
+        chosen.parity,
+        prepared.expected,
+        prepared.ranker,
+        prepared.origin,
+        result.float32_bytes,
+        prepared.cold_start,
     )
     measured = report.parity_json(chosen.parity, result.float32_bytes, prepared.origin)
+    measured["cold_start"] = [asdict(one) for one in prepared.cold_start]
     measured["frontier"] = [selection.figures(attempt) for attempt in result.attempts]
     progress("publishing")
     publishing.publish(

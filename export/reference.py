@@ -19,6 +19,8 @@ KNOWN = "known"
 MOST_CATALOGUE_PAIRS = 2_000_000
 # Of users whom the file doesn't know, where a vocabulary was cut: all score alike.
 STRANGERS = 5
+# Standard deviation of MovieLens 100k's ratings: what the gate's limits are set for.
+MOVIELENS_SPREAD = 1.126
 # Asked of Keras, which knows them all, in place of each id that was cut.
 UNKNOWN = b"\xff no such id"
 
@@ -100,6 +102,7 @@ def measure(
     ranker: serving.Ranker,
     test: Mapping[str, npt.NDArray[Any]],
     gone: Dropped = Dropped(),
+    unit: float = 1.0,
 ) -> Reference:
     """Scores everything with Keras.
 
@@ -108,6 +111,7 @@ def measure(
         ranker: its parts, for the catalogue.
         test: the test ratings' columns, `user_id`, `movie_title` and `user_rating`.
         gone: ids that must score as unknown ones do.
+        unit: the test labels' spread over MovieLens's.
     """
     catalogue = _encoded(ranker.candidates.vocabulary)
     users = _users(test[serving.USER], gone.users, len(catalogue))
@@ -123,6 +127,7 @@ def measure(
         catalogue_scores=everything.scores.reshape(len(users), len(catalogue)),
         odd=_scored(model, gone, odd_users, odd_candidates),
         odd_names=odd_names,
+        unit=unit,
     )
 
 

@@ -8,6 +8,7 @@ from rich import box
 from rich.table import Table
 
 from export import gate, selection
+from export.cold_start import ColdStart
 from export.parity import Parity
 
 FORMAT_VERSION = 1
@@ -127,5 +128,19 @@ def frontier_table(
             f"{attempt.latency_ms:.2f}",
             f"{attempt.ndcg:.5f}",
             "broken" if attempt.breaches else "kept",
+        )
+    return result
+
+
+def cold_start_table(figures: tuple[ColdStart, ...]) -> Table:
+    """Out-of-vocabulary policies on the test ratings of ids held out of the vocabulary."""
+    result = Table(title="unknown ids, by policy", box=box.SIMPLE_HEAD)
+    for heading in ("policy", "ratings of"):
+        result.add_column(heading, no_wrap=True)
+    for heading in ("number", "RMSE", "NDCG@10"):
+        result.add_column(heading, justify="right")
+    for one in figures:
+        result.add_row(
+            one.policy, one.group, f"{one.ratings:,}", f"{one.rmse:.4f}", f"{one.ndcg:.4f}"
         )
     return result

@@ -164,12 +164,16 @@ class ServingModule(tf.Module):
         self._kernels = [tf.constant(layer.kernel) for layer in ranker.dense]
         self._biases = [tf.constant(layer.bias) for layer in ranker.dense]
 
-    def _ids(self, tower: int, ids: tf.Tensor) -> tf.Tensor:
-        """Rows' numbers, `int64[n]`, of ids `string[n]`; 0 where unknown."""
+    def _ids(self, tower: int, ids: tf.Tensor, beside: tf.Tensor) -> tf.Tensor:
+        """Rows' numbers, `int64[n]`, of ids `string[n]`; 0 where unknown.
+
+        `beside` is another input, of any size: where nobody is known, rows' number 0 is computed
+        from it, since the converter would fold a constant and all that follows from it.
+        """
         lookup = self._lookups[tower]
         if lookup is None:
-            # Nobody is known: no hash table, and no id in the file.
-            return tf.zeros(tf.shape(ids), tf.int64)
+            zero = tf.minimum(tf.size(beside, tf.int64), 0)
+            return tf.fill(tf.shape(ids), zero)
         return tf.reshape(lookup(ids), [-1])
 
     def _after_first(self, hidden: tf.Tensor) -> tf.Tensor:
@@ -186,13 +190,13 @@ class ServingModule(tf.Module):
         dimension = self._ranker.users.table.shape[1]
         return tf.matmul(tf.gather(self._tables[1], ids), self._kernels[0][dimension:])
 
-    def _scores(self, user_id: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
+    def _scores(self, user_id: tf.Tensor, ids: tf.Tensor, beside: tf.Tensor) -> tf.Tensor:
         """Scores, `float32[n]`, of users, `string[n]` or `string[1]`, with candidates' rows.
 
         The first layer is taken in halves, W [u; m] = Wu u + Wm m: one user's half is then
         computed once for all candidates. All signatures take it so, to share its weights.
         """
-        rows = tf.gather(self._tables[0], self._ids(0, user_id))
+        rows = tf.gather(self._tables[0], self._ids(0, user_id, beside))
         kernel = self._kernels[0][: self._ranker.users.table.shape[1]]
         user = tf.matmul(rows, kernel) + self._biases[0]
         return self._after_first(user + self._candidate_sums(ids))
@@ -205,7 +209,7 @@ class ServingModule(tf.Module):
     )
     def score(self, user_id: tf.Tensor, movie_title: tf.Tensor) -> dict[str, tf.Tensor]:
         """Scores pairs: two `string[n]` to `score: float32[n]`; n may be 0."""
-        return {SCORE: self._scores(user_id, self._ids(1, movie_title))}
+        return {SCORE: self._scores(user_id, self._ids(1, movie_title, user_id), movie_title)}
 
     @tf.function(
         input_signature=[
@@ -220,7 +224,7 @@ class ServingModule(tf.Module):
             `score: float32[n]`, and `order: int32[n]`, the candidates' positions from best to
             worst; equal scores keep their order.
         """
-        scores = self._scores(user_id, self._ids(1, movie_title))
+        scores = self._scores(user_id, self._ids(1, movie_title, user_id), movie_title)
         order = tf.math.top_k(scores, tf.size(scores)).indices
         return {SCORE: scores, ORDER: order}
 
@@ -253,8 +257,8 @@ class ServingModule(tf.Module):
         limit = tf.maximum(size + 1, tf.minimum(count, 1))
         # A static shape again, which lets XNNPACK take all that follows.
         ids = tf.reshape(tf.range(1, limit), [size])
-        scores = self._scores(user_id, ids)
-        seen_ids = tf.cast(self._ids(1, seen), tf.int32)
+        scores = self._scores(user_id, ids, seen)
+        seen_ids = tf.cast(self._ids(1, seen, user_id), tf.int32)
         ones = tf.minimum(seen_ids + 1, 1)  # In two ops where ones_like takes four.
         hits = tf.scatter_nd(seen_ids[:, None], ones, [size + 1])[1:]
         unseen = size - tf.reduce_sum(tf.minimum(hits, 1))

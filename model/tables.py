@@ -28,7 +28,7 @@ from model.ratings import (
 TEST_SHARE = 5
 # StringLookup keeps this name for its out-of-vocabulary row.
 RESERVED = b"[UNK]"
-NOTICE_SECONDS = 5.0
+NOTICE_SECONDS = 20.0
 
 
 def load(
