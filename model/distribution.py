@@ -93,8 +93,14 @@ def fit(
     with strategy.scope():
         replicas = Replicas(ratings.user_ids, ratings.movie_titles)
         replicas.compile(optimizer=tf.keras.optimizers.Adagrad(ranking.LEARNING_RATE))
+        # Metrics are whole already; Keras would add those of all workers.
+        replicas.distribute_reduction_method = "first"
         replicas(example)
         replicas.set_weights(_trained(model))
+    # Every worker reads all ratings and takes its part of each batch: not of the files.
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    batches = batches.with_options(options)
     replicas.fit(batches, epochs=epochs, verbose=0, callbacks=list(callbacks))
     model.set_weights(_trained(replicas))
 

@@ -112,5 +112,5 @@ def test_differences_by_hand() -> None:
 
 def test_missing_file_says_so(tmp_path: Path) -> None:
     handler = beam.TFLiteHandler(str(tmp_path / "none.tflite"), NEWEST, COLUMNS)
-    with pytest.raises(OSError, match="none.tflite"):
+    with pytest.raises(OSError, match=r"none\.tflite"):
         handler.load_model()
