@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 import typer
@@ -108,8 +110,16 @@ def train(known: Columns, epochs: int = 2, batch: int = 2048, seed: int = 42) ->
     return model
 
 
+def save_rows(known: Columns, path: Path, count: int = 20_000) -> None:
+    """Writes the last rows as Parquet, for `python -m export.tflite --features`."""
+    last = {name: values[-count:].tolist() for name, values in known.items()}
+    pyarrow.parquet.write_table(pa.table(last), path)
+
+
 def main(
-    output: Annotated[Path, typer.Option(help="Folder for the SavedModel and features.parquet.")],
+    output: Annotated[
+        Path, typer.Option(help="Folder for the SavedModel, and features.parquet to measure on.")
+    ],
     ratings: Annotated[
         str, typer.Option(help="auto, embedded, or GroupLens's ml-100k.zip or folder.")
     ] = data.AUTO,
@@ -119,9 +129,12 @@ def main(
 
     Example: python -m examples.dcn_ranker --output build/dcn
     """
+    # Saving warns of what only a rebuilt Keras object would need.
+    tf.get_logger().setLevel("ERROR")
     known = columns(ratings)
     train(known, epochs).save(str(output / "saved_model"))
-    typer.echo(f"saved to {output / 'saved_model'}")
+    save_rows(known, output / "features.parquet")
+    typer.echo(f"saved to {output / 'saved_model'} and {output / 'features.parquet'}")
 
 
 if __name__ == "__main__":

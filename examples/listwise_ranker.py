@@ -27,16 +27,12 @@ LIST_LENGTH = 5
 LISTS_PER_USER = 50
 
 
-def lists(
-    source: str = data.EMBEDDED, per_user: int = LISTS_PER_USER, seed: int = 42
-) -> tuple[Columns, npt.NDArray[np.bytes_]]:
-    """Lists drawn from each user's ratings, and all titles.
+def lists(ratings: data.Ratings, per_user: int = LISTS_PER_USER, seed: int = 42) -> Columns:
+    """Lists drawn from each user's ratings.
 
     Returns:
-        `user_id: bytes[n]`, `movie_title: bytes[n, 5]` and `user_rating: float32[n, 5]`; and the
-        titles, sorted.
+        `user_id: bytes[n]`, `movie_title: bytes[n, 5]` and `user_rating: float32[n, 5]`.
     """
-    ratings = data.load(source)
     columns = data.columns(ratings.dataset)
     random = np.random.default_rng(seed)
     _, users = np.unique(columns[USER].astype(bytes), return_inverse=True)
@@ -52,7 +48,7 @@ def lists(
         USER: columns[USER][rows[:, 0]],
         TITLES: columns[TITLES][rows],
         RATINGS: columns[RATINGS][rows],
-    }, ratings.movie_titles
+    }
 
 
 def list_mle(labels: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
@@ -147,8 +143,10 @@ def main(
 
     Example: python -m examples.listwise_ranker --output build/listwise
     """
-    rows, titles = lists(ratings)
-    save(train(rows, titles, epochs), output / "saved_model")
+    # Saving warns of what only a rebuilt Keras object would need.
+    tf.get_logger().setLevel("ERROR")
+    loaded = data.load(ratings)
+    save(train(lists(loaded), loaded.movie_titles, epochs), output / "saved_model")
     typer.echo(f"saved to {output / 'saved_model'}")
 
 

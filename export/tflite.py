@@ -83,8 +83,17 @@ def main(
             general = feature_pipeline.Request(
                 output_dir, recipes, wanted, model, features, group_by, proven_on
             )
-            feature_command.export(general, terminal, quiet)
+            given = {
+                "--ratings": ratings != "auto",
+                "--oov": oov,
+                "--users": users,
+                "--items": items,
+            }
+            feature_command.export(general, [o for o in given if given[o]], terminal, quiet)
             return
+        if features:
+            terminal.print("error: --features is for models that are not the tutorial's: --ratings")
+            raise typer.Exit(2)
         try:
             request = pipeline.Request(
                 output_dir=output_dir,

@@ -1,5 +1,7 @@
 """The command line's way for models with named features; wires, no more."""
 
+from collections.abc import Sequence
+
 import typer
 from rich.console import Console
 
@@ -8,18 +10,30 @@ from export.features import card, pipeline, rows
 from export.runtime import RuntimeFailure
 
 
-def export(request: pipeline.Request, terminal: Console, quiet: bool) -> None:
+def export(
+    request: pipeline.Request, foreign: Sequence[str], terminal: Console, quiet: bool
+) -> None:
     """Exports, and prints what came of it.
 
     Args:
         request: what to do.
+        foreign: options given that are for the tutorial's model alone.
         terminal: on standard error.
         quiet: prints nothing but errors.
 
     Raises:
-        typer.Exit: with 1 where a limit is broken, with 2 where the model or the file of
-            features is at fault.
+        typer.Exit: with 1 where a limit is broken, with 2 where the model, an option or the file
+            of features is at fault.
     """
+    if foreign:
+        terminal.print(
+            f"error: {request.model} is not the tutorial's model, which {', '.join(foreign)} is "
+            "for: give rows of its features with --features",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+        raise typer.Exit(2)
     try:
         with console.Stages(terminal, quiet) as stages:
             result = pipeline.run(request, stages)

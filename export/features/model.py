@@ -137,7 +137,7 @@ def load(path: Path) -> FeatureModel:
         try:
             return _layers(_keras(path))
         except ModelError:
-            return {}  # Saved without Keras: its ops' names have to do.
+            return {}  # Its ops' names have to do.
 
     return _read(path, path.name, layers)
 
@@ -218,7 +218,8 @@ def _output_names(outputs: Mapping[str, tf.TensorSpec]) -> dict[str, str]:
 
 def _layers(keras: tf.keras.Model) -> dict[str, str]:
     """The layers' classes by name."""
-    modules = (keras, *keras.submodules)
+    # What was saved without Keras comes as an object without layers.
+    modules = (keras, *keras.submodules) if isinstance(keras, tf.keras.Model) else ()
     return {m.name: type(m).__name__ for m in modules if isinstance(m, tf.keras.layers.Layer)}
 
 

@@ -18,7 +18,7 @@ from export.features.graph import Graph, data_inputs
 from export.features.model import Array, Feature, FeatureModel, Rows
 from export.reference import ODD_IDS
 
-MIN_ROWS = 2048
+MIN_ROWS = 1024
 LIST_LENGTH = 10
 """Of lists that may have any length."""
 
