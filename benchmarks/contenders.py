@@ -108,7 +108,7 @@ def make(keras: tf.keras.Model, folder: Path) -> list[Contender]:
 def _metadata(recipe: str, ranker: serving.Ranker) -> dict[str, Any]:
     """As much as an export writes, since its bytes count."""
     return {
-        "name": pipeline.NAME,
+        "name": "MovieLens 100k ranker",
         "version": pipeline.VERSION,
         "license": pipeline.LICENSE,
         "description": "Scores (user, movie) pairs from plain string ids; higher ranks first.",

@@ -86,7 +86,8 @@ class Plain(tf.Module):
     def __init__(self, parts: Ranker, *, reshape: bool, lookups_alone: bool = False) -> None:
         super().__init__()
         self._parts, self._reshape, self._alone = parts, reshape, lookups_alone
-        self._lookups = [parts.users.lookup, parts.candidates.lookup]
+        # Tracked by the SavedModel; made towers always have one.
+        self._lookups: list[Any] = [parts.users.lookup, parts.candidates.lookup]
         self._tables = [] if lookups_alone else [parts.users.table, parts.candidates.table]
 
     @tf.function(
