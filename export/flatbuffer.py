@@ -302,14 +302,14 @@ def parameters(model: Model) -> dict[str, int]:
     counts: dict[str, int] = {}
     for index, signature in signature_names(model).items():
         subgraph = model.subgraphs[index]
-        widened = _widened(model, subgraph)
+        wide = widened(model, subgraph)
         sizes: dict[int, int] = {}
         for op in subgraph.operators:
             places = {"GATHER": (0,), "FULLY_CONNECTED": (1, 2), "ADD": (0, 1)}
             operands = inputs(op)
             for place in places.get(op_name(model, op), ()):
                 operand = operands[place] if place < len(operands) else -1
-                tensor = subgraph.tensors[widened.get(operand, operand)]
+                tensor = subgraph.tensors[wide.get(operand, operand)]
                 if operand < 0 or type_name(tensor) in ("STRING", "INT32", "INT64"):
                     continue
                 if raw(model, tensor) is not None and text(tensor.name) != SCALES:
@@ -318,7 +318,7 @@ def parameters(model: Model) -> dict[str, int]:
     return counts
 
 
-def _widened(model: Model, subgraph: Subgraph) -> dict[int, int]:
+def widened(model: Model, subgraph: Subgraph) -> dict[int, int]:
     """What each DEQUANTIZE makes, and of what."""
     return {
         int(op.outputs[0]): inputs(op)[0]
@@ -349,13 +349,13 @@ def tensor_sizes(model: Model) -> tuple[TensorSize, ...]:
     """Every constant above 256 bytes, largest first; a shared buffer counts once."""
     roles: dict[int, TensorSize] = {}
     for subgraph in model.subgraphs:
-        widened = _widened(model, subgraph)
+        wide = widened(model, subgraph)
         for op in subgraph.operators:
             name = op_name(model, op)
             if name == "DEQUANTIZE":
                 continue  # The op that reads the wide form tells what it is.
             for position, operand in enumerate(inputs(op)):
-                index = widened.get(operand, operand)
+                index = wide.get(operand, operand)
                 if index < 0:
                     continue
                 tensor = subgraph.tensors[index]

@@ -160,6 +160,9 @@ def _check_file(file: FileFacts, recipe: Recipe) -> Iterator[Breach]:
             yield Breach(where, "parameters", str(count), f"{file.trained_parameters}")
     if recipe.keeps_tables_small and file.widened_tables:
         yield Breach("file", "tables widened whole", str(file.widened_tables), "0")
+    for array, count in file.misrounded.items():
+        if count:
+            yield Breach("file", f"numbers other than trained, {array}", str(count), "0")
 
 
 def _check_runtime(runtime: RuntimeParity, limits: Limits) -> Iterator[Breach]:

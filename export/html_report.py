@@ -184,6 +184,11 @@ def gate_rows(parity: Parity, limits: Limits) -> Iterator[GateRow]:
     yield row("largest error, odd ids", "odd_ids.max_abs", limits.max_abs, "≤")
     yield row("largest error, without XNNPACK", "plain_kernels.max_abs", limits.max_abs, "≤")
     yield row("largest error, rank", "rank.max_abs", limits.max_abs, "≤")
+    yield GateRow(
+        "places wrong in rank and recommend",
+        tuple(str(runtime.misplaced) for runtime in parity.runtimes),
+        "0",
+    )
     yield row("mean error, catalogue", "catalogue.mean_abs", limits.mean_abs, "≤")
     yield row("one at a time against batches", "singles.max_abs", limits.singles, "≤")
     yield row("change of the test RMSE", "rmse_delta", limits.rmse_delta, "≤")
@@ -193,6 +198,13 @@ def gate_rows(parity: Parity, limits: Limits) -> Iterator[GateRow]:
         yield row(f"NDCG@10, {where}", f"{name}.ndcg", limits.ndcg, "≥")
     overlap = "catalogue_agreement.top_overlap"
     yield row("overlap of the top 10, catalogue", overlap, limits.top_overlap, "≥")
+    # Figures of the file and of all runtimes: the same in every column.
+    columns = len(parity.runtimes)
+    apart = f"{parity.runtimes_apart:.1e}"
+    limit = f"≤ {limits.runtimes_apart:g}"
+    yield GateRow("two runtimes' largest difference", (apart,) * columns, limit)
+    wrong = sum(parity.file.misrounded.values())
+    yield GateRow("stored numbers other than trained", (str(wrong),) * columns, "0")
 
 
 def oov_untrained(origin: Origin) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import root_mean_squared_error
 
-from export import flatbuffer, serving
+from export import flatbuffer, quantization, serving, weights
 from export.agreement import TOP, Agreement, agreement
 from export.reference import Pairs, Reference
 from export.runtime import Runtime, RuntimeFailure, Session
@@ -83,6 +83,7 @@ class FileFacts:
         parameters: trained numbers in each signature's graph.
         trained_parameters: trained numbers in the Keras model.
         widened_tables: look-ups of a table that is first widened whole.
+        misrounded: stored numbers that are not the trained ones, rounded, by array.
     """
 
     bytes: int
@@ -93,6 +94,7 @@ class FileFacts:
     parameters: dict[str, int]
     trained_parameters: int
     widened_tables: int
+    misrounded: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class Parity:
     """The labels' spread over that of MovieLens's ratings: what scales the gate's limits."""
 
 
-def facts(model: bytes, ranker: serving.Ranker) -> FileFacts:
+def facts(model: bytes, ranker: serving.Ranker, recipe: str) -> FileFacts:
     """Reads what stands in a file."""
     parsed = flatbuffer.read(model)
     uses = flatbuffer.op_uses(parsed)
@@ -121,6 +123,7 @@ def facts(model: bytes, ranker: serving.Ranker) -> FileFacts:
         parameters=flatbuffer.parameters(parsed),
         trained_parameters=ranker.parameters,
         widened_tables=flatbuffer.widened_tables(parsed),
+        misrounded=weights.misrounded(parsed, ranker, quantization.RECIPES[recipe]),
     )
 
 
@@ -153,7 +156,7 @@ def measure(
         scores.append(flat)
     return Parity(
         recipe=recipe,
-        file=facts(model, ranker),
+        file=facts(model, ranker, recipe),
         runtimes=tuple(measured),
         runtimes_apart=float(np.ptp(np.stack(scores), axis=0).max()),
         unit=reference.unit,

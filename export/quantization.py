@@ -65,6 +65,10 @@ DEFAULT_RECIPE = "int8"
 AUTO = "auto"
 
 
+class NotFiniteError(ValueError):
+    """A matrix holds NaN or infinite numbers, which no small integer stands for."""
+
+
 class UnknownRecipeError(ValueError):
     """No recipe of that name."""
 
@@ -124,13 +128,22 @@ def quantize_rows(table: Float32, levels: int = INT8_LEVELS) -> QuantizedRows:
     """Symmetric quantization with one scale a row.
 
     Args:
-        table: `float32[rows, columns]`, finite.
+        table: `float32[rows, columns]`.
         levels: the largest value: 127 for int8, 7 for int4.
 
     Returns:
         The quantized table; `widened` differs from it by at most half a row's scale (and by
         float32's rounding).
+
+    Raises:
+        NotFiniteError: it holds NaN or infinite numbers.
     """
+    if not np.isfinite(table).all():
+        shape = " x ".join(map(str, table.shape))
+        rows = np.flatnonzero(~np.isfinite(table).all(axis=1))
+        raise NotFiniteError(
+            f"the matrix of {shape} holds NaN or infinite numbers, first in row {rows[0]}"
+        )
     largest = np.abs(table).max(axis=1, keepdims=True, initial=0.0).astype(np.float64)
     # Never 0: a table of zeros, or of numbers so small that the unit would vanish.
     smallest = float(np.finfo(np.float32).tiny)

@@ -1,7 +1,7 @@
 """Reports: `parity.json`, and the closing table on the terminal."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from rich import box
@@ -44,6 +44,11 @@ class Origin:
     users: str = "all"
     items: str = "all"
 
+    def told(self) -> dict[str, Any]:
+        """What differs from the usual, for the file itself, where each byte counts."""
+        usual = {field.name: field.default for field in fields(self)}
+        return {name: value for name, value in asdict(self).items() if value != usual[name]}
+
     @property
     def title(self) -> str:
         """What the report and the file's metadata are headed with."""
@@ -66,6 +71,7 @@ def parity_json(parity: Parity, float32_bytes: int, origin: Origin) -> dict[str,
             "lookups": parity.file.lookups,
             "custom_ops": parity.file.custom_ops,
             "widened_tables": parity.file.widened_tables,
+            "misrounded": parity.file.misrounded,
             "ops": [asdict(use) for use in parity.file.ops],
         },
         "origin": asdict(origin),

@@ -30,6 +30,10 @@ class ModelError(ValueError):
     """The model can't be loaded, or is not a ranker that can be exported."""
 
 
+class OtherPartsError(ModelError):
+    """The model is no ranker of the tutorial's parts: `export.features` takes such ones."""
+
+
 @dataclass(frozen=True)
 class Tower:
     """One id feature: its `StringLookup` layer and its embedding table.
@@ -97,7 +101,8 @@ def ranker_of(model: tf.keras.Model) -> Ranker:
             and `ratings` (Dense layers).
 
     Raises:
-        ModelError: it has other parts; the message names the first one.
+        OtherPartsError: it has other parts; the message names the first one.
+        ModelError: its trained numbers are not all finite.
     """
     user, candidate = embedding_layers(model)
     # Dropout does nothing once a model is trained.
@@ -113,14 +118,16 @@ def embedding_layers(model: tf.keras.Model) -> tuple[tuple[Any, Any], tuple[Any,
     """The StringLookup and the Embedding layer of users, and those of candidates.
 
     Raises:
-        ModelError: the model has other parts.
+        OtherPartsError: the model has other parts.
     """
     found = []
     for name in ("user_embeddings", "movie_embeddings"):
         layers = _layers(model, name)
         kinds = [type(layer).__name__ for layer in layers]
         if kinds != ["StringLookup", "Embedding"]:
-            raise ModelError(f"{name} is {' + '.join(kinds)}: expected StringLookup + Embedding")
+            raise OtherPartsError(
+                f"{name} is {' + '.join(kinds)}: expected StringLookup + Embedding"
+            )
         found.append((layers[0], layers[1]))
     return found[0], found[1]
 
@@ -129,22 +136,42 @@ def _layers(model: tf.keras.Model, name: str) -> list[Any]:
     inner = getattr(model, "ranking_model", model)
     layers = getattr(getattr(inner, name, None), "layers", None)
     if not layers:
-        raise ModelError(f"the model has no {name!r}: expected the tutorial's RankingModel")
+        raise OtherPartsError(f"the model has no {name!r}: expected the tutorial's RankingModel")
     return list(layers)
 
 
 def _tower(name: str, lookup: Any, embedding: Any) -> Tower:
     if lookup.mask_token is not None or lookup.num_oov_indices != 1:
-        raise ModelError(f"{name}: StringLookup needs mask_token=None and one out-of-vocabulary id")
+        raise OtherPartsError(
+            f"{name}: StringLookup needs mask_token=None and one out-of-vocabulary id"
+        )
     vocabulary = tuple(lookup.get_vocabulary()[1:])
-    return Tower(lookup, vocabulary, np.asarray(embedding.embeddings, np.float32))
+    return Tower(lookup, vocabulary, _finite(name, embedding.embeddings))
+
+
+def _finite(name: str, weights: Any) -> Float32:
+    """Trained numbers as `float32`.
+
+    Raises:
+        ModelError: some are NaN or infinite.
+    """
+    array = np.asarray(weights, np.float32)
+    wrong = int(np.sum(~np.isfinite(array)))
+    if wrong:
+        raise ModelError(
+            f"{name}: {wrong:,} of {array.size:,} trained numbers are NaN or infinite: "
+            "train it again, with a lower learning rate"
+        )
+    return array
 
 
 def _dense(layer: Any) -> DenseLayer:
     activation = getattr(getattr(layer, "activation", None), "__name__", type(layer).__name__)
     if activation not in ("relu", "linear"):
-        raise ModelError(f"ratings: {layer.name} has {activation}: expected Dense, relu or linear")
-    kernel, bias = (np.asarray(weight, np.float32) for weight in layer.get_weights())
+        raise OtherPartsError(
+            f"ratings: {layer.name} has {activation}: expected Dense, relu or linear"
+        )
+    kernel, bias = (_finite(f"ratings, {layer.name}", weight) for weight in layer.get_weights())
     return DenseLayer(kernel, bias, relu=activation == "relu")
 
 
