@@ -171,6 +171,7 @@ def _read(folder: Path, name: str, layers: Callable[[], dict[str, str]]) -> Feat
     outputs = {names[key]: tensors[key].name for key in tensors}
     used = {node.name for node in graph.order(list(outputs.values()))}
     placeholders = dict(zip(sorted(specs), (i.op.name for i in frozen.inputs), strict=False))
+    _check_finite(folder, graph, list(outputs.values()))
     return FeatureModel(
         name=name,
         features=tuple(
@@ -184,6 +185,17 @@ def _read(folder: Path, name: str, layers: Callable[[], dict[str, str]]) -> Feat
         _signature=signature,
         _answers={names[key]: key for key in names},
     )
+
+
+def _check_finite(folder: Path, graph: Graph, outputs: list[str]) -> None:
+    for matrix in matrices(graph, outputs):
+        wrong = int(np.sum(~np.isfinite(matrix)))
+        if wrong:
+            raise ModelError(
+                f"{folder}: {wrong:,} of {matrix.size:,} trained numbers of shape "
+                f"{list(matrix.shape)} are NaN or infinite: train it again, with a lower "
+                "learning rate"
+            )
 
 
 def _signature(loaded: Any, folder: Path) -> Any:

@@ -1,7 +1,7 @@
 """The export of a model with named features: check, conversion, recipe, parity, publication."""
 
 import importlib.metadata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,19 +78,26 @@ def is_general(path: Path) -> bool:
     if path.suffix in model.KERAS_FILES and path.is_file():
         return True
     try:
-        serving.ranker_of(serving.load(path))
+        keras = serving.load(path)
     except serving.ModelError:
-        # A folder that not even TensorFlow can load is for `serving.load` to complain about.
-        return tf.saved_model.contains_saved_model(str(path)) and _loads(path)
-    return False
-
-
-def _loads(path: Path) -> bool:
+        return False  # For the tutorial's way to complain of.
+    if not isinstance(keras, tf.keras.Model):
+        return True  # Saved without Keras.
     try:
-        tf.saved_model.load(str(path))
-    except Exception:  # TensorFlow raises a dozen kinds for one damaged folder.
+        serving.ranker_of(keras)
+    except serving.OtherPartsError:
+        return True
+    except serving.ModelError:
         return False
-    return True
+    return not _takes_only_ids(path, keras)
+
+
+def _takes_only_ids(path: Path, keras: tf.keras.Model) -> bool:
+    """Whether scores depend on the two ids alone, where the model has the tutorial's parts."""
+    ids = {serving.USER, serving.CANDIDATE}
+    arguments, _ = keras.save_spec() or ((), {})
+    given = set(arguments[0]) if arguments and isinstance(arguments[0], Mapping) else set()
+    return given <= ids or {feature.name for feature in model.load(path).features} <= ids
 
 
 def run(request: Request, progress: Progress = lambda message: None) -> Result:

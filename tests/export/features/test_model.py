@@ -111,3 +111,15 @@ def test_no_signature(tmp_path: Path) -> None:
     tf.saved_model.save(tf.Module(), str(tmp_path))
     with pytest.raises(ModelError, match="no signature 'serving_default'"):
         model.load(tmp_path)
+
+
+def test_weights_that_are_no_numbers(tmp_path: Path) -> None:
+    module = tf.Module()
+    module.kernel = tf.Variable([[1.0], [np.nan]])
+    module.call = tf.function(
+        lambda numbers: {"score": numbers @ module.kernel},
+        input_signature=[tf.TensorSpec([None, 2], tf.float32, "numbers")],
+    )
+    tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": module.call})
+    with pytest.raises(ModelError, match=r"1 of 2 trained numbers .* are NaN"):
+        model.load(tmp_path)

@@ -11,6 +11,7 @@ import tensorflow as tf
 from examples import dcn_ranker
 from export import metadata, quantization, runtime, selection, tflite
 from export.features import pipeline
+from model import ranking
 from tests import support
 from tests.export.features.conftest import Case
 
@@ -138,3 +139,17 @@ def test_options_of_the_tutorials_model_are_refused(dcn: Case, run: Run, tmp_pat
     assert code == 2
     assert "--oov" in errors
     assert not list(tmp_path.iterdir())
+
+
+def test_the_tutorials_parts_with_another_feature_go_the_general_way(tmp_path: Path) -> None:
+    """Left out without a word, the third feature would be missing from the file."""
+
+    class Contextual(ranking.MovielensModel):
+        def call(self, features: dict[str, tf.Tensor]) -> tf.Tensor:
+            return super().call(features) * features["weight"][:, None]
+
+    keras = Contextual(["1"], ["a"])
+    ids = tf.constant(["1"])
+    keras({"user_id": ids, "movie_title": ids, "weight": tf.constant([2.0])})
+    keras.save(str(tmp_path))
+    assert pipeline.is_general(tmp_path)
