@@ -105,7 +105,8 @@ def recommend(session: runtime.Session, model: flatbuffer.Model, user: str, coun
     """
     _check_signature(model, "recommend")
     k = np.array([count], np.int32)
-    inputs = {USER: runtime.utf8([user]), COUNT: k, SEEN: runtime.utf8([""])}
+    nothing = runtime.utf8([_nobody(model)])
+    inputs = {USER: runtime.utf8([user]), COUNT: k, SEEN: nothing}
     answer = session.run("recommend", **inputs)
     ids = answer.get(CANDIDATE)
     if ids is None or ids.dtype.kind != "O" or ids.ndim != 1:
@@ -169,6 +170,16 @@ def _known(
     with flatbuffer.whole():
         vocabulary = set(flatbuffer.vocabulary(model, signature, name))
     return [one.encode() in vocabulary if vocabulary else None for one in ids]
+
+
+def _nobody(model: flatbuffer.Model) -> str:
+    """An id that the file doesn't know: as `seen` it excludes nothing."""
+    with flatbuffer.whole():
+        known = set(flatbuffer.vocabulary(model, "recommend", SEEN))
+    nobody = ""
+    while nobody.encode() in known:
+        nobody += "-"
+    return nobody
 
 
 def _text(value: Any) -> str:

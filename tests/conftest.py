@@ -4,10 +4,11 @@ import subprocess
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import settings
 
 from export import conversion, quantization, reference, runtime, serving
@@ -160,3 +161,36 @@ def runtime_name(request: pytest.FixtureRequest) -> str:
 def session(exported: Exported) -> runtime.Session:
     """The default recipe's file, open in the newest runtime."""
     return support.warm(support.NEWEST).open(exported.files[quantization.DEFAULT_RECIPE])
+
+
+class _Score(serving.ServingModule):
+    """The signature `score` alone."""
+
+    @property
+    def signatures(self) -> dict[str, Any]:
+        return {"score": self.score}
+
+
+@pytest.fixture(scope="session")
+def small_ranker() -> serving.Ranker:
+    """A ranker of three users and four titles, of random numbers."""
+    random = np.random.default_rng(0)
+
+    def tower(*ids: str) -> serving.Tower:
+        lookup = tf.keras.layers.StringLookup(vocabulary=list(ids), mask_token=None)
+        table = random.standard_normal((len(ids) + 1, 4), np.float32)
+        return serving.Tower(lookup, ids, table)
+
+    def dense(inputs: int, outputs: int, relu: bool) -> serving.DenseLayer:
+        kernel = random.standard_normal((inputs, outputs), np.float32)
+        return serving.DenseLayer(kernel, random.standard_normal(outputs, np.float32), relu)
+
+    users, titles = tower("1", "42", "é"), tower("Speed (1994)", "Fargo (1996)", "千と千尋", "x")
+    return serving.Ranker(users, titles, (dense(8, 8, True), dense(8, 1, False)))
+
+
+@pytest.fixture(scope="session")
+def small_model(small_ranker: serving.Ranker) -> bytes:
+    """Its `score`, as an int8 file of some kilobytes: most of its bytes are the graph's."""
+    float_model = conversion.to_float32(_Score(small_ranker))
+    return quantization.apply(quantization.RECIPES["int8"], float_model)
