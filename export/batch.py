@@ -15,7 +15,8 @@ from export import console, flatbuffer, metadata, runtime
 from export.tflite import fail
 
 if TYPE_CHECKING:
-    from export.bulk import Summary
+    from export.beam import Job
+    from export.bulk import Inputs, Summary
     from export.gate import Limits
 
 DIRECT_RUNNER = "DirectRunner"
@@ -84,33 +85,23 @@ def main(
         from export import beam, blocks, bulk
 
         try:
-            input_glob, model, output = map(bulk.absolute, (input_glob, model, output))
-            columns = blocks.Columns(user_column, item_column, score_column)
             with console.Stages(terminal, quiet) as stages:
                 stages("reading the footers")
-                inputs = bulk.inspect(input_glob)
-                blocks.check_schema(inputs.schema, columns)
-                _check_label(inputs.schema, label_column)
-                bulk.check_output(output)
-                content = bulk.read(model)
-                digest = hashlib.sha256(content).hexdigest()
-                _try(content, runtime_name)
-                limits = None if parity is None else _limits(content, recipe, parity)
-                job = beam.Job(
-                    input_glob,
-                    inputs.schema,
-                    output,
-                    model,
+                asked = beam.Job(
+                    bulk.absolute(input_glob),
+                    bulk.absolute(output),
+                    bulk.absolute(model),
                     runtime_name,
-                    columns,
+                    blocks.Columns(user_column, item_column, score_column),
                     block_rows or beam.BLOCK_ROWS,
-                    None if parity is None else str(parity.resolve()),
+                    None if parity is None else str(parity.absolute()),
                     label_column,
                 )
+                inputs, content, limits = _checked(asked, recipe)
                 flags = [f"--runner={runner}", *_direct(runner, workers), *context.args]
                 stages(f"scoring {inputs.rows:,} rows of {inputs.files:,} files with {runner}")
                 start = time.perf_counter()
-                summary = bulk.run(job, inputs, flags)
+                summary = bulk.run(asked, inputs, flags)
                 seconds = time.perf_counter() - start
         except (
             bulk.BulkError,
@@ -125,16 +116,16 @@ def main(
         if limits is not None and summary.parity is not None:
             problems += [str(breach) for breach in bulk.breaches(summary.parity, limits)]
         facts: dict[str, Any] = {
-            "input": input_glob,
-            "model": model,
-            "model_sha256": digest,
+            "input": asked.input,
+            "model": asked.model,
+            "model_sha256": hashlib.sha256(content).hexdigest(),
             "runtime": runtime_name,
             "runner": runner,
             "workers": workers,
             "seconds": seconds,
             "problems": problems,
         }
-        bulk.publish(output, summary, facts)
+        bulk.publish(asked.output, summary, facts)
         if not quiet:
             Console().print(_table(summary, seconds))
         for problem in problems:
@@ -147,6 +138,24 @@ def _direct(runner: str, workers: int) -> list[str]:
     if runner != DIRECT_RUNNER or workers == 1:
         return []
     return [f"--direct_num_workers={workers}", "--direct_running_mode=multi_processing"]
+
+
+def _checked(asked: "Job", recipe: str | None) -> "tuple[Inputs, bytes, Limits | None]":
+    """Everything that can be wrong with a job before it is spread over workers.
+
+    Returns:
+        Its inputs, the model's bytes, and the limits of parity where that is asked for.
+    """
+    from export import blocks, bulk
+
+    inputs = bulk.inspect(asked.input)
+    blocks.check_schema(inputs.schema, asked.columns)
+    _check_label(inputs.schema, asked.label)
+    bulk.check_output(asked.output)
+    content = bulk.read(asked.model)
+    _try(content, asked.runtime)
+    limits = None if asked.keras is None else _limits(content, recipe, Path(asked.keras))
+    return inputs, content, limits
 
 
 def _check_label(schema: Any, label: str | None) -> None:

@@ -56,7 +56,6 @@ class Job:
 
     Attributes:
         input: a glob of Parquet files.
-        schema: their common schema.
         output: the folder for what is written.
         model: the `.tflite` file.
         runtime: the runtime's name.
@@ -67,7 +66,6 @@ class Job:
     """
 
     input: str
-    schema: pa.Schema
     output: str
     model: str
     runtime: str
@@ -77,8 +75,8 @@ class Job:
     label: str | None = None
 
 
-def build(root: beam.Pipeline, job: Job) -> None:
-    """Puts the job's steps on a pipeline."""
+def build(root: beam.Pipeline, job: Job, schema: pa.Schema) -> None:
+    """Puts the job's steps on a pipeline, for input files of one schema."""
     columns = job.columns
     sifted = (
         root
@@ -91,7 +89,7 @@ def build(root: beam.Pipeline, job: Job) -> None:
     checked = scored | "CheckScores" >> _sifting(CheckScores(columns))
     _ = checked[_KEPT] | "Write" >> beam.io.WriteToParquetBatched(
         FileSystems.join(job.output, SCORES_FILES),
-        blocks.scored_schema(job.schema, columns),
+        blocks.scored_schema(schema, columns),
         CODEC,
         file_name_suffix=SUFFIX,
     )
@@ -106,7 +104,7 @@ def build(root: beam.Pipeline, job: Job) -> None:
         | "WriteDeadLetters"
         >> beam.io.WriteToParquetBatched(
             FileSystems.join(job.output, DEAD_LETTER_FILES),
-            blocks.rejected_schema(job.schema),
+            blocks.rejected_schema(schema),
             CODEC,
             file_name_suffix=SUFFIX,
         )

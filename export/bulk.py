@@ -148,7 +148,7 @@ def run(job: Job, inputs: Inputs, flags: list[str]) -> Summary:
         RuntimeError: the runner gave up.
     """
     pipeline = Pipeline(options=PipelineOptions(flags))
-    beam.build(pipeline, job)
+    beam.build(pipeline, job, inputs.schema)
     result = pipeline.run()
     state = result.wait_until_finish()
     if state not in (None, PipelineState.DONE):

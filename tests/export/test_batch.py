@@ -161,7 +161,7 @@ def test_block_that_the_runtime_refuses_is_dead_letters(
     inputs = bulk.inspect(pattern)
     columns = blocks.Columns("user_id", "movie_title", "score")
     output = str(tmp_path / "out")
-    job = beam.Job(pattern, inputs.schema, output, str(broken), "litert", columns)
+    job = beam.Job(pattern, output, str(broken), "litert", columns)
     summary = bulk.run(job, inputs, ["--runner=DirectRunner"])
     assert summary.dead_letters == {blocks.RUNTIME: inputs.rows}
     assert (summary.scored, summary.losses()) == (0, [])
