@@ -17,7 +17,7 @@ One `.tflite` file made of the model `{name}`: recipe `{recipe}` ({summary}), {b
 
 {signature}
 
-Rows in any number; an id that the model does not know is taken as the model takes it.
+One row or more; an id that the model does not know is taken as the model takes it.
 
 ## Parity with Keras
 

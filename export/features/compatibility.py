@@ -1,18 +1,20 @@
 """What of a model has no TFLite builtins: asked before conversion, and named layer by layer."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 import tensorflow as tf
 
+from export import conversion
 from export.features import substitutes
-from export.features.graph import Graph, Layer, Node, data_inputs, stand
+from export.features.graph import Graph, Layer, Node
 from export.features.model import FeatureModel
+from export.features.serving import FeatureModule
 from export.serving import ModelError
 
-# Ops that convert for all plain types: the converter need not be asked about them.
+# Ops that convert for all plain types: the converter need not be asked.
 _CONVERTED = """
     Abs Add AddN AddV2 All Any ArgMax ArgMin BatchMatMulV2 BiasAdd BroadcastTo Cast Ceil ConcatV2
     Const Cos Cumsum Div DivNoNan Elu Equal Exp ExpandDims Fill Floor FloorDiv FloorMod GatherNd
@@ -33,6 +35,7 @@ _TEXT = (
     "text can't be taken apart: split and clean it before the model, and use StringLookup on the "
     "tokens"
 )
+_LIST = "TensorListReserve"
 _LOOKUPS = ("StringLookup", "IntegerLookup")
 _ONE_UNKNOWN = "give the layer num_oov_indices=1: several share unknown ids out by their hash"
 ADVICE: Mapping[str, str] = MappingProxyType(
@@ -51,13 +54,17 @@ ADVICE: Mapping[str, str] = MappingProxyType(
         "AsString": "give the feature as a string, or use IntegerLookup on the number",
         "ParseExampleV2": "save the model with its features as the signature's own inputs, not "
         "with serialized examples",
+        _LIST: "give the recurrent layer unroll=True: a loop needs to know how many rows there are",
         substitutes.BINCOUNT: "use CategoryEncoding with output_mode 'multi_hot', 'one_hot' or "
         "'count', whose size is fixed",
         substitutes.FIND: "look up strings or integers, with one kind of value",
     }
 )
 _OTHERWISE = "replace the layer, or compute it before the model and make it a feature"
-_REFUSED = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")
+# How the converter's messages name an op.
+_NAMED = re.compile(r"'tf\.(\w+)' op")
+# Whatever stands around them.
+_NEVER = frozenset(ADVICE) - {substitutes.BINCOUNT, substitutes.FIND, _LIST}
 
 
 @dataclass(frozen=True)
@@ -93,10 +100,23 @@ def check(model: FeatureModel) -> None:
 
 
 def obstacles(model: FeatureModel) -> tuple[Obstacle, ...]:
-    """Every layer that can't be converted, in the graph's order."""
+    """Every layer that can't be converted, in the graph's order.
+
+    Where an op is neither known to convert nor known not to, TensorFlow's converter is given the
+    whole model, and what it names counts: some ops convert only as part of a pattern.
+    """
+    graph = model.graph
+    nodes = graph.order(list(model.outputs.values()))
+    refused = {node.name for node in nodes if _has_no_builtin(graph, node)}
+    if not all(_is_known(node) for node in nodes if node.name not in refused):
+        ops = _refused_by_the_converter(model)
+        refused |= {node.name for node in nodes if node.op in ops}
+    in_the_way = [node for node in nodes if node.name in refused]
+    # Bodies of loops and branches, which the converter may name otherwise.
+    in_the_way += [node for node in graph.functions() if node.op in _NEVER]
     found: dict[Layer, list[str]] = {}
-    for node in _unconverted(model.graph, list(model.outputs.values())):
-        names = found.setdefault(model.graph.layer(node), [])
+    for node in in_the_way:
+        names = found.setdefault(graph.layer(node), [])
         if node.op not in names:
             names.append(node.op)
     return tuple(Obstacle(layer, tuple(ops), _advice(layer, ops)) for layer, ops in found.items())
@@ -108,64 +128,26 @@ def _advice(layer: Layer, ops: list[str]) -> str:
     return next((ADVICE[op] for op in ops if op in ADVICE), _OTHERWISE)
 
 
-def _unconverted(graph: Graph, outputs: list[str]) -> Iterator[Node]:
-    asked: dict[object, bool] = {}
-    for node in graph.order(outputs):
-        if node.op in substitutes.SUBSTITUTES:
-            if not _substituted(graph, node):
-                yield node
-        elif not (_is_plain(node) or _is_control_flow(node)):
-            key = (node.op, str(sorted((k, str(v)) for k, v in node.attr.items())))
-            if key not in asked:
-                asked[key] = _converts(graph, node)
-            if not asked[key]:
-                yield node
-    # Bodies of loops and branches: the ops known to have no builtin.
-    yield from (node for node in graph.functions() if node.op in ADVICE)
-
-
-def _substituted(graph: Graph, node: Node) -> bool:
+def _has_no_builtin(graph: Graph, node: Node) -> bool:
     if node.op == substitutes.BINCOUNT:
-        return substitutes.bincount_size(graph, node) is not None
+        return substitutes.bincount_size(graph, node) is None
     if node.op == substitutes.FIND:
-        return tf.as_dtype(node.attr["Tin"].type) in (tf.string, tf.int64, tf.int32)
-    return True
+        return tf.as_dtype(node.attr["Tin"].type) not in (tf.string, tf.int64, tf.int32)
+    return node.op in _NEVER
 
 
-def _is_plain(node: Node) -> bool:
-    if node.op in ("Const", "Placeholder", "Identity"):
+def _is_known(node: Node) -> bool:
+    """Whether an op converts for certain."""
+    if node.op in substitutes.SUBSTITUTES or node.op in ("Const", "Placeholder", "Identity"):
         return True
     types = (value.type for value in node.attr.values() if value.HasField("type"))
     return node.op in CONVERTED and all(one in _PLAIN for one in types)
 
 
-def _is_control_flow(node: Node) -> bool:
-    return any(value.HasField("func") for value in node.attr.values())
-
-
-def _converts(graph: Graph, node: Node) -> bool:
-    """Asks TensorFlow's converter about one op, with the constants that it has in the model."""
-    feeds = {}
-    for tensor in data_inputs(node):
-        if graph.constant(tensor) is None:
-            feeds[tensor] = graph.spec(tensor)
-
-    @tf.function(input_signature=[list(feeds.values())])
-    def alone(values: list[tf.Tensor]) -> list[tf.Tensor]:
-        given = dict(zip(feeds, values, strict=True))
-        inputs = [
-            given[tensor] if tensor in given else tf.constant(graph.constant(tensor))
-            for tensor in data_inputs(node)
-        ]
-        return stand(node, inputs)
-
+def _refused_by_the_converter(model: FeatureModel) -> set[str]:
+    """The ops that stop a conversion of the whole model; none where it converts."""
     try:
-        converter = tf.lite.TFLiteConverter.from_concrete_functions(
-            [alone.get_concrete_function()], alone
-        )
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        converter.convert()
-    except Exception as error:  # The converter raises its own and plain exceptions.
-        # Anything else than a plain refusal is for the conversion of the whole to tell.
-        return _REFUSED.search(str(error)) is None
-    return True
+        conversion.to_float32(FeatureModule(model))
+    except conversion.ConversionError as error:
+        return set(_NAMED.findall(str(error.__cause__)))
+    return set()

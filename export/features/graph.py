@@ -134,7 +134,7 @@ class Graph:
             inputs = [_value(made, tensor) for tensor in data_inputs(node)]
             substitute = substitutes.get(node.op)
             values = substitute(self, node, inputs) if substitute else None
-            made[node.name] = stand(node, inputs) if values is None else values
+            made[node.name] = _stand(node, inputs) if values is None else values
         return [_value(made, tensor) for tensor in outputs]
 
 
@@ -143,7 +143,7 @@ def data_inputs(node: Node) -> list[str]:
     return [tensor for tensor in node.input if not tensor.startswith("^")]
 
 
-def stand(node: Node, inputs: Values) -> Values:
+def _stand(node: Node, inputs: Values) -> Values:
     """A node in the TensorFlow graph being built, or its input where it only passes that on."""
     if node.op in _PASS_ON:
         return inputs

@@ -110,10 +110,12 @@ def _bounded(graph: Graph, node: Node, op: str) -> tuple[int | None, Node | None
     return None, None
 
 
-def bincount(graph: Graph, node: Node, inputs: Values) -> Values:
+def bincount(graph: Graph, node: Node, inputs: Values) -> Values | None:
     """Counts of each row's values, as one-hot rows summed, or their maximum where binary."""
     values, _, weights = inputs
     size = bincount_size(graph, node)
+    if size is None:
+        return None
     dtype = tf.as_dtype(node.attr["T"].type)
     # A value beyond the bins counts for nothing, in TensorFlow too.
     hot = tf.one_hot(values, size, dtype=dtype)

@@ -68,3 +68,18 @@ def test_an_op_that_no_list_has_is_tried(tmp_path: Path) -> None:
     tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": module.call})
     (obstacle,) = compatibility.obstacles(model.load(tmp_path))
     assert obstacle.ops == ("BesselI0e",)
+
+
+def test_layers_that_convert_only_as_patterns_are_not_named(tmp_path: Path) -> None:
+    numbers = tf.keras.Input((3,), name="numbers")
+    hidden = layers.LayerNormalization()(layers.Dense(4, activation="gelu")(numbers))
+    tf.keras.Model([numbers], layers.Dense(1)(hidden)).save(str(tmp_path))
+    assert compatibility.obstacles(model.load(tmp_path)) == ()
+
+
+def test_a_loop_over_rows_is_named(tmp_path: Path) -> None:
+    numbers = tf.keras.Input((3, 2), name="numbers")
+    tf.keras.Model([numbers], layers.SimpleRNN(1, name="recent")(numbers)).save(str(tmp_path))
+    (obstacle,) = compatibility.obstacles(model.load(tmp_path))
+    assert str(obstacle).startswith("SimpleRNN 'recent': TensorListReserve")
+    assert "unroll=True" in str(obstacle)
