@@ -146,6 +146,9 @@ def _tower(name: str, lookup: Any, embedding: Any) -> Tower:
             f"{name}: StringLookup needs mask_token=None and one out-of-vocabulary id"
         )
     vocabulary = tuple(lookup.get_vocabulary()[1:])
+    if not vocabulary:
+        # Neither Keras nor any runtime looks up in a table without a key.
+        raise ModelError(f"{name} knows no id: give its StringLookup a vocabulary, and train it")
     return Tower(lookup, vocabulary, _finite(name, embedding.embeddings))
 
 

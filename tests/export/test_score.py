@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from export import conversion, flatbuffer, gate, runtime, score, serving
+from model import ranking
 from tests.mutation import mutated
 from tests.support import NEWEST, Exported, warm
 
@@ -208,6 +210,20 @@ def test_odd_vocabularies(small_ranker: serving.Ranker, ids: list[str]) -> None:
         assert abs(one.score - expected[one.candidate]) < 1e-4
         assert one.known == (one.candidate in ids)
     assert [one.candidate for one in best.scores] == sorted(ids, key=lambda one: -expected[one])
+
+
+@pytest.mark.parametrize("part", ["user_embeddings", "movie_embeddings"])
+def test_empty_vocabulary_is_named(keras_model: ranking.MovielensModel, part: str) -> None:
+    """A lookup that was never given ids: Keras itself can't score with it."""
+    names = ("user_embeddings", "movie_embeddings", "ratings")
+    inner = SimpleNamespace(**{n: getattr(keras_model.ranking_model, n) for n in names})
+    empty = tf.keras.layers.StringLookup(mask_token=None)
+    with pytest.raises(tf.errors.FailedPreconditionError):
+        empty(tf.constant(["x"]))
+    embedding = getattr(inner, part).layers[1]
+    vars(inner)[part] = SimpleNamespace(layers=[empty, embedding])
+    with pytest.raises(serving.ModelError, match=f"{part} knows no id"):
+        serving.ranker_of(SimpleNamespace(ranking_model=inner))
 
 
 @pytest.mark.parametrize("twice", ["a", "a\0"])
