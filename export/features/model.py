@@ -1,6 +1,7 @@
 """A ranking model as its signature shows it: named features in, named scores out."""
 
 import tempfile
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,12 +148,30 @@ def _keras(path: Path) -> tf.keras.Model:
     import tensorflow_recommenders  # noqa: F401
 
     try:
-        return tf.keras.models.load_model(str(path), compile=False)
+        with tempfile.TemporaryDirectory() as folder:
+            readable = _compressed(path, Path(folder)) if zipfile.is_zipfile(path) else path
+            return tf.keras.models.load_model(str(readable), compile=False)
     except Exception as error:  # Keras raises a dozen kinds for one file.
         raise ModelError(
             f"{path} can't be loaded by Keras ({_first_line(error)}): save the model as a folder, "
             "`model.save(FOLDER, save_format='tf')`, which needs none of its classes"
         ) from error
+
+
+def _compressed(archive: Path, folder: Path) -> Path:
+    """A `.keras` file with its parts compressed.
+
+    Keras stores them as they are, and Python 3.12's zipfile then seeks in TensorFlow's own file
+    object, which takes the end of the file for an error.
+    """
+    target = folder / archive.name
+    with (
+        zipfile.ZipFile(archive) as given,
+        zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as to,
+    ):
+        for part in given.infolist():
+            to.writestr(part.filename, given.read(part))
+    return target
 
 
 def _read(folder: Path, name: str, layers: Callable[[], dict[str, str]]) -> FeatureModel:
