@@ -79,8 +79,13 @@ def _scores(
     """Test pairs drawn at random, and every odd pair."""
     size = len(reference.test.users)
     drawn = random.choice(size, min(PAIRS, size), replace=False)
-    users: Ids = np.concatenate([reference.test.users[drawn], reference.odd.users])
-    candidates: Ids = np.concatenate([reference.test.candidates[drawn], reference.odd.candidates])
+    hide = reference.gone.hide
+    users: Ids = np.concatenate(
+        [hide(serving.USER, reference.test.users[drawn]), reference.odd.users]
+    )
+    candidates: Ids = np.concatenate(
+        [hide(serving.CANDIDATE, reference.test.candidates[drawn]), reference.odd.candidates]
+    )
     keras = np.concatenate([reference.test.scores[drawn], reference.odd.scores])
     inputs = {serving.USER: users, serving.CANDIDATE: candidates}
     tflite = session.run("score", **inputs)[serving.SCORE]
@@ -95,13 +100,15 @@ def _scores(
 def _rank(
     session: Session, reference: Reference, user: int, random: np.random.Generator
 ) -> GoldenRank:
-    drawn = random.choice(len(reference.catalogue), CANDIDATES, replace=False)
+    size = len(reference.catalogue)
+    drawn = random.choice(size, min(CANDIDATES, size), replace=False)
     candidates = reference.catalogue[drawn]
-    inputs = {serving.USER: reference.users[user : user + 1], serving.CANDIDATE: candidates}
+    (one,) = users = reference.gone.hide(serving.USER, reference.users[user : user + 1])
+    inputs = {serving.USER: users, serving.CANDIDATE: candidates}
     answer = session.run("rank", **inputs)
     return GoldenRank(
-        reference.users[user].decode(),
-        reference.users[user].hex(),
+        one.decode(),
+        one.hex(),
         _texts(candidates),
         _hexes(candidates),
         reference.catalogue_scores[user][drawn].tolist(),
@@ -113,18 +120,20 @@ def _rank(
 def _recommend(
     session: Session, reference: Reference, user: int, random: np.random.Generator
 ) -> GoldenRecommend:
-    seen = reference.catalogue[random.choice(len(reference.catalogue), SEEN, replace=False)]
+    size = len(reference.catalogue)
+    seen = reference.catalogue[random.choice(size, min(SEEN, size), replace=False)]
+    (one,) = users = reference.gone.hide(serving.USER, reference.users[user : user + 1])
     # The best title too, or leaving out would hardly show.
     seen[0] = reference.catalogue[np.argmax(reference.catalogue_scores[user])]
     inputs = {
-        serving.USER: reference.users[user : user + 1],
+        serving.USER: users,
         serving.COUNT: np.array([TOP], np.int32),
         serving.SEEN: seen,
     }
     answer = session.run("recommend", **inputs)
     return GoldenRecommend(
-        reference.users[user].decode(),
-        reference.users[user].hex(),
+        one.decode(),
+        one.hex(),
         TOP,
         _texts(seen),
         _hexes(seen),

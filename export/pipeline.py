@@ -254,7 +254,7 @@ def _metadata(
             serving.USER: len(ranker.users.vocabulary),
             serving.CANDIDATE: len(ranker.candidates.vocabulary),
         },
-        "training": asdict(origin),
+        "training": origin.told(),
         "metrics": metrics,
     }
 

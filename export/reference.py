@@ -23,6 +23,8 @@ STRANGERS = 5
 MOVIELENS_SPREAD = 1.126
 # Asked of Keras, which knows them all, in place of each id that was cut.
 UNKNOWN = b"\xff no such id"
+# Published in place of such an id.
+HIDDEN = b"no such id"
 
 # Ids that no vocabulary of ours has, and that have tripped string handling somewhere.
 ODD_IDS: Mapping[str, str] = {
@@ -55,6 +57,19 @@ class Pairs:
 
 
 @dataclass(frozen=True)
+class Dropped:
+    """Ids that the Keras model knows and the file must not: cut from its vocabularies."""
+
+    users: frozenset[bytes] = frozenset()
+    candidates: frozenset[bytes] = frozenset()
+
+    def hide(self, column: str, ids: Ids) -> Ids:
+        """Ids with an unknown one, which scores alike, in place of each that was cut."""
+        gone = self.users if column == serving.USER else self.candidates
+        return np.array([HIDDEN if one in gone else one for one in ids], object)
+
+
+@dataclass(frozen=True)
 class Reference:
     """Everything a file is compared with.
 
@@ -68,6 +83,7 @@ class Reference:
         odd: odd ids on either side and on both, with known ones.
         odd_names: what each odd pair is, `n` texts.
         unit: the test labels' standard deviation over that of MovieLens's: 1 for its own.
+        gone: ids that were cut: what is published must not name them.
     """
 
     test: Pairs
@@ -78,14 +94,7 @@ class Reference:
     odd: Pairs
     odd_names: tuple[str, ...]
     unit: float = 1.0
-
-
-@dataclass(frozen=True)
-class Dropped:
-    """Ids that the Keras model knows and the file must not: cut from its vocabularies."""
-
-    users: frozenset[bytes] = frozenset()
-    candidates: frozenset[bytes] = frozenset()
+    gone: Dropped = Dropped()
 
 
 def dropped(whole: serving.Ranker, cut: serving.Ranker) -> Dropped:
@@ -128,6 +137,7 @@ def measure(
         odd=_scored(model, gone, odd_users, odd_candidates),
         odd_names=odd_names,
         unit=unit,
+        gone=gone,
     )
 
 

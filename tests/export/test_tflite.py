@@ -334,3 +334,69 @@ def test_dump_keeps_text_readable() -> None:
 
 def test_runtimes_default_to_all_installed() -> None:
     assert [one.name for one in runtime.installed()] == list(RUNTIMES)
+
+
+@pytest.fixture(scope="module")
+def own_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """An export of made ratings with other columns and labels, and of cut vocabularies."""
+    folder = tmp_path_factory.mktemp("own")
+    random = np.random.default_rng(0)
+    users, tracks = random.integers(0, 40, 4000), random.integers(0, 60, 4000)
+    seconds = 100 + 20 * np.sin(users) + 60 * np.cos(tracks) + random.normal(0, 5, 4000)
+    rows = zip(users, tracks, seconds, strict=True)
+    lines = (f"{second:.1f},listener-{user:02},track № {track:02}" for user, track, second in rows)
+    (folder / "plays.csv").write_text("seconds,listener,track\n" + "\n".join(lines), "utf-8")
+    (folder / "listeners.txt").write_text("listener-07\n")
+    done = python(
+        *("-m", "export.tflite", "--ratings", str(folder / "plays.csv")),
+        *("--user-column", "listener", "--item-column", "track", "--label-column", "seconds"),
+        *("--users", str(folder / "listeners.txt"), "--items", "top:50", "--oov", "mean"),
+        *("--epochs", "30", "--runtime", NEWEST, "--output-dir", str(folder / "out")),
+    )
+    return folder / "out", done
+
+
+def test_own_ratings_are_exported_and_proven(own_run: tuple[Path, Any]) -> None:
+    folder, done = own_run
+    assert done.returncode == 0, done.stderr
+    measured = json.loads((folder / "parity.json").read_text())
+    # Labels spread over 50 where MovieLens's spread over 1.1: limits are in their unit.
+    assert measured["limits"]["max_abs"] > 20 * gate.LIMITS["int8"].max_abs
+    assert measured["origin"]["oov"] == "mean"
+    assert {one["policy"] for one in measured["cold_start"]} == {"trained", "mean", "popularity"}
+    assert "MovieLens" not in (folder / "report.html").read_text()
+    assert "New users and titles" in (folder / "report.html").read_text()
+    card = (folder / "model_card.md").read_text()
+    assert "MovieLens" not in card.replace("MovieLens's", "")
+    assert "| popularity | new titles |" in card
+
+
+def test_cut_ids_are_in_no_file_that_an_app_takes(own_run: tuple[Path, Any]) -> None:
+    folder, _ = own_run
+    vocabulary = json.loads((folder / "vocabulary.json").read_text())
+    assert vocabulary["user_id"] == ["listener-07"]
+    assert len(vocabulary["movie_title"]) == 50
+    gone = [f"listener-{number:02}" for number in range(40) if number != 7]
+    gone += sorted({f"track № {n:02}" for n in range(60)} - set(vocabulary["movie_title"]))
+    assert len(gone) == 49
+    for name in ("ranker.tflite", "vocabulary.json", "golden.json"):
+        content = (folder / name).read_bytes()
+        assert not [one for one in gone if one.encode() in content], name
+    assert b"listener-07" in (folder / "ranker.tflite").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--preset", "best"], ["'best'", "tutorial, accurate"]),
+        (["--oov", "zero"], ["'zero'", "trained, mean, popularity"]),
+        (["--users", "top:0"], ["--users top:0", "at least 1"]),
+        (["--items", "none"], ["--items none"]),
+    ],
+)
+def test_wrong_choices_are_told_before_training(
+    run: Run, arguments: list[str], parts: list[str]
+) -> None:
+    code, output, errors = run(*arguments)
+    assert_one_error(code, errors, *parts)
+    assert output == ""
