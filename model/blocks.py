@@ -209,7 +209,9 @@ def _blocks(source: str, batches: Iterator[Any], names: ColumnNames) -> Iterator
 
 
 def _ids(source: str, name: str, values: Any, first: int) -> Any:
-    """Ids of any simple type as strings; a null or empty one is an error."""
+    """Ids of any simple type as strings; a null or empty one is an error, and so is one that ends
+    in NUL: StringLookup takes it for the id without.
+    """
     if pa.types.is_floating(values.type):
         # 42.0 is what a table makes of 42 once a row lacks it; 42.5 is no id.
         values = pc.cast(values, pa.int64())
@@ -218,6 +220,7 @@ def _ids(source: str, name: str, values: Any, first: int) -> Any:
     ids = pc.cast(values, pa.string())
     bad = pc.or_kleene(pc.is_null(ids), pc.equal(ids, ""))
     _refuse(source, name, pc.fill_null(bad, True), first, "is missing or empty")
+    _refuse(source, name, pc.ends_with(ids, "\0"), first, "ends in a NUL character")
     return ids
 
 
