@@ -1,12 +1,14 @@
 """Conversion: builtin ops alone; and what the tutorial's own way gives today."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from export import conversion, flatbuffer, runtime
+from export import conversion, flatbuffer, runtime, serving
+from export.conversion import ConversionError
 from model import ranking
 from tests.export.test_gate import Flex
 from tests.support import RUNTIMES, Exported, warm
@@ -115,3 +117,72 @@ def test_upstream_optimized_widens_the_tables(tutorial_optimized: bytes) -> None
     """int8 on disk, but float32 as well in memory."""
     widened = flatbuffer.widened_tables(flatbuffer.read(tutorial_optimized))
     assert widened == 2, MENDED.format("Optimize.DEFAULT now gathers int8 rows")
+
+
+def tower(rows: int, columns: int) -> serving.Tower:
+    """As many known ids of seven bytes, and a table that takes no memory."""
+    table = np.broadcast_to(np.float32(0), (rows + 1, columns))
+    return serving.Tower(None, ("1234567",) * rows, table)
+
+
+def too_large(users: int, candidates: int) -> serving.Ranker:
+    dense = serving.DenseLayer(np.zeros((2048, 1), np.float32), np.zeros(1, np.float32), False)
+    return serving.Ranker(tower(users, 1024), tower(candidates, 1024), (dense,))
+
+
+def test_estimate_is_near_the_file(exported: Exported) -> None:
+    # A tenth, since the estimate is there to tell gigabytes; never under by more than graphs vary.
+    estimate = conversion.float32_bytes(exported.ranker)
+    assert estimate == pytest.approx(len(exported.float_model), rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("users", "candidates", "cut"),
+    [
+        (600_000, 1_000, "--users top:"),
+        (400_000, 400_000, "--users top:"),
+        (10, 600_000, "--users none --items top:"),
+        (600_000, 600_000, "--users none --items top:"),
+    ],
+)
+def test_two_gibibytes_are_told_beforehand_with_a_cut_that_fits(
+    users: int, candidates: int, cut: str
+) -> None:
+    whole = too_large(users, candidates)
+    with pytest.raises(ConversionError, match=f"ends at 2 GiB: cut .*{cut}") as raised:
+        conversion.of_ranker(whole)
+    # "--users top:N, or --users none" offers two: the first one is tried.
+    first = str(raised.value).split(", or ", maxsplit=1)[0]
+    found = dict(re.findall(r"--(users|items) (?:top:(\d+)|none)", first))
+    kept_users = int(found.get("users") or 0)
+    kept_items = int(found.get("items") or candidates)
+    conversion.check_size(too_large(kept_users, kept_items))
+    # And the cut wastes no more than a few hundredths of the room.
+    more_users, more_items = kept_users * 21 // 20, kept_items * 21 // 20
+    grown = too_large(more_users, kept_items) if kept_users else too_large(0, more_items)
+    with pytest.raises(ConversionError):
+        conversion.check_size(grown)
+
+
+def test_tables_are_those_trained(exported: Exported) -> None:
+    """TensorFlow never saw them: each stands whole in the float32 file, and no stand-in does."""
+    model = flatbuffer.read(exported.float_model)
+    for trained in (exported.ranker.users.table, exported.ranker.candidates.table):
+        places = [
+            flatbuffer.constant(model, tensor)
+            for subgraph in model.subgraphs
+            for tensor in subgraph.tensors
+            if flatbuffer.shape(tensor) == trained.shape
+        ]
+        stored = [one for one in places if one is not None]
+        assert len(stored) == 3  # One tensor a signature.
+        assert all(np.array_equal(one, trained) for one in stored)
+    shapes = {flatbuffer.shape(t) for subgraph in model.subgraphs for t in subgraph.tensors}
+    assert (conversion.STAND_IN_ROWS, 32) not in shapes
+
+
+def test_a_table_that_the_converter_left_out_is_an_error(exported: Exported) -> None:
+    model = flatbuffer.read(exported.float_model)
+    stand_in = np.ones((conversion.STAND_IN_ROWS, 32), np.float32)
+    with pytest.raises(ConversionError, match="left out an embedding table"):
+        conversion._put(model, stand_in, exported.ranker.users.table)
