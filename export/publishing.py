@@ -107,7 +107,8 @@ def _telling(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise PublishingError(
-            f"can't write in {folder} ({error.strerror}): make room there, or choose another folder"
+            f"can't write in {folder} ({error.strerror}): make room there, or choose another "
+            "folder (--output-dir)"
         ) from error
 
 

@@ -75,9 +75,14 @@ def _bound(trained: Float32, kind: str, rows: bool) -> npt.NDArray[np.float64]:
     # A row's step is at most its largest value's, and a code's (`quantization.QuantizedRows`).
     levels = LEVELS[kind]
     largest = size.max(axis=1 if rows else None, keepdims=True, initial=0)
-    step = (largest + largest.max(initial=0) / quantization.INT8_LEVELS) / levels
-    # The product of value and scale is rounded to float32, 127 times 6e-8 of a step.
-    return step / 2 * (1 + 1e-4)
+    # As there, the unit of scales never is below float32's smallest normal number.
+    unit = max(
+        largest.max(initial=0) / levels / quantization.INT8_LEVELS, float(np.finfo(np.float32).tiny)
+    )
+    step = largest / levels + unit
+    # The product of value and scale is rounded to float32, 127 times 6e-8 of a step; and to the
+    # smallest number there is.
+    return step / 2 * (1 + 1e-4) + float(np.finfo(np.float32).smallest_subnormal)
 
 
 def _beyond(trained: Float32, bound: npt.NDArray[np.float64], arrays: list[Float32]) -> int:

@@ -31,7 +31,8 @@ def test_edit_keeps_the_scores(exported: Exported, edit: Edit) -> None:
     model = flatbuffer.read(exported.float_model)
     edit(model)
     file = flatbuffer.write(model)
-    assert file != exported.float_model
+    # Conversion leaves no tensor without a use: that edit has work after a recipe alone.
+    assert file != exported.float_model or edit is rewriting.drop_unused_tensors
     assert np.array_equal(scores(file, exported), scores(exported.float_model, exported))
 
 
