@@ -228,8 +228,8 @@ def test_empty_vocabulary_is_named(keras_model: ranking.MovielensModel, part: st
 
 @pytest.mark.parametrize("twice", ["a", "a\0"])
 def test_vocabulary_with_a_duplicate_is_refused(twice: str) -> None:
-    """By Keras, which names it."""
-    with pytest.raises(ValueError, match=r"repeated terms are \['a'\]"):
+    """By Keras, which names it (NumPy 2 writes `np.str_('a')`)."""
+    with pytest.raises(ValueError, match=r"repeated terms are \[.*'a'\)?\]"):
         tf.keras.layers.StringLookup(vocabulary=["a", "b", twice], mask_token=None)
 
 
