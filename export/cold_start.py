@@ -9,7 +9,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from sklearn.metrics import ndcg_score, root_mean_squared_error
 
-from export import oov
+from export import oov, reference
 from export.agreement import TOP
 from model import ratings as ratings_module
 from model.ratings import ITEM, LABEL, USER, Ratings, Split
@@ -19,7 +19,6 @@ Columns = Mapping[str, npt.NDArray[Any]]
 HELD_OUT = 0.1
 # A second training on all of it should stay a small part of an export.
 MOST_ROWS = 1_000_000
-BATCH = 65_536
 GROUPS = {
     "new users": (True, False),
     "new titles": (False, True),
@@ -74,7 +73,7 @@ def measure(
     found = []
     for policy in oov.POLICIES:
         oov.apply(model, policy, counts[0], counts[1])
-        scores = _scores(model, tested)
+        scores = reference.keras_scores(model, tested[USER], tested[ITEM])
         for group, wanted in GROUPS.items():
             chosen = (is_new[0] == wanted[0]) & (is_new[1] == wanted[1])
             if chosen.any():
@@ -129,15 +128,6 @@ def _dataset(columns: Columns) -> tf.data.Dataset:
             for name, values in columns.items()
         }
     )
-
-
-def _scores(model: tf.keras.Model, tested: Columns) -> npt.NDArray[np.float32]:
-    parts = []
-    for start in range(0, len(tested[USER]), BATCH):
-        batch = slice(start, start + BATCH)
-        features = {name: tf.constant(tested[name][batch], tf.string) for name in (USER, ITEM)}
-        parts.append(np.asarray(model(features), np.float32).reshape(-1))
-    return np.concatenate(parts)
 
 
 def _figures(

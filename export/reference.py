@@ -63,10 +63,10 @@ class Dropped:
     users: frozenset[bytes] = frozenset()
     candidates: frozenset[bytes] = frozenset()
 
-    def hide(self, column: str, ids: Ids) -> Ids:
+    def hide(self, column: str, ids: Ids, unknown: bytes = HIDDEN) -> Ids:
         """Ids with an unknown one, which scores alike, in place of each that was cut."""
         gone = self.users if column == serving.USER else self.candidates
-        return np.array([HIDDEN if one in gone else one for one in ids], object)
+        return np.array([unknown if one in gone else one for one in ids], object)
 
 
 @dataclass(frozen=True)
@@ -153,19 +153,22 @@ def _users(test_users: Ids, gone: frozenset[bytes], catalogue: int) -> Ids:
 
 def _scored(model: tf.keras.Model, gone: Dropped, users: Ids, candidates: Ids) -> Pairs:
     users, candidates = users.astype(object), candidates.astype(object)
-    asked = [
-        np.array([UNKNOWN if one in ids else one for one in column], object)
-        for column, ids in zip((users, candidates), (gone.users, gone.candidates), strict=True)
-    ]
+    asked_users = gone.hide(serving.USER, users, UNKNOWN)
+    asked_candidates = gone.hide(serving.CANDIDATE, candidates, UNKNOWN)
+    return Pairs(users, candidates, keras_scores(model, asked_users, asked_candidates))
+
+
+def keras_scores(model: tf.keras.Model, users: Ids, candidates: Ids) -> Float32:
+    """Keras's scores of pairs, in batches: `float32[n]` of two `object[n]` of UTF-8 bytes."""
     parts = []
     for start in range(0, len(users), KERAS_BATCH):
         batch = slice(start, start + KERAS_BATCH)
         features = {
-            serving.USER: tf.constant(asked[0][batch], tf.string),
-            serving.CANDIDATE: tf.constant(asked[1][batch], tf.string),
+            serving.USER: tf.constant(users[batch], tf.string),
+            serving.CANDIDATE: tf.constant(candidates[batch], tf.string),
         }
         parts.append(np.asarray(model(features), np.float32).reshape(-1))
-    return Pairs(users, candidates, np.concatenate(parts))
+    return np.concatenate(parts)
 
 
 def _odd_pairs(ranker: serving.Ranker) -> tuple[tuple[str, ...], Ids, Ids]:
