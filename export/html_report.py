@@ -97,7 +97,7 @@ def render(
         odd_rows=list(_odd_rows(reference, samples)),
         origin=origin,
         cold_start=cold_start,
-        untrained=oov_untrained(origin),
+        untrained=origin.oov_untrained,
         signatures=sorted({use.signature for use in parity.file.ops}),
         op_rows=list(_op_rows(parity)),
         machine=f"{platform.system()} on {platform.machine()}",
@@ -205,11 +205,6 @@ def gate_rows(parity: Parity, limits: Limits) -> Iterator[GateRow]:
     yield GateRow("two runtimes' largest difference", (apart,) * columns, limit)
     wrong = sum(parity.file.misrounded.values())
     yield GateRow("stored numbers other than trained", (str(wrong),) * columns, "0")
-
-
-def oov_untrained(origin: Origin) -> bool:
-    """Whether unknown ids score by a row that no training pair has met."""
-    return origin.oov == "trained" and origin.is_movielens
 
 
 def _figure(runtime: RuntimeParity, path: str) -> float:

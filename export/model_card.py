@@ -44,5 +44,5 @@ def render(
         float32_bytes=float32_bytes,
         cold_start=cold_start,
         dimension=ranker.users.table.shape[1],
-        untrained=html_report.oov_untrained(origin),
+        untrained=origin.oov_untrained,
     ).encode()

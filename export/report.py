@@ -50,6 +50,11 @@ class Origin:
         return {name: value for name, value in asdict(self).items() if value != usual[name]}
 
     @property
+    def oov_untrained(self) -> bool:
+        """Whether unknown ids score by a row that no training pair has met."""
+        return self.oov == "trained" and self.is_movielens
+
+    @property
     def title(self) -> str:
         """What the report and the file's metadata are headed with."""
         return "MovieLens 100k ranker" if self.is_movielens else "Ranker"
