@@ -14,13 +14,11 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
-from export import flatbuffer, rewriting
+from export import flatbuffer, rewriting, rounding
 
 Float32 = npt.NDArray[np.float32]
 Int8 = npt.NDArray[np.int8]
 
-INT8_LEVELS = 127
-INT4_LEVELS = 7
 # Biases and the last layer's handful of weights: rounding them saves nothing.
 MIN_DENSE_VALUES = 1024
 
@@ -65,10 +63,6 @@ DEFAULT_RECIPE = "int8"
 AUTO = "auto"
 
 
-class NotFiniteError(ValueError):
-    """A matrix holds NaN or infinite numbers, which no small integer stands for."""
-
-
 class UnknownRecipeError(ValueError):
     """No recipe of that name."""
 
@@ -93,92 +87,6 @@ def recipes_named(name: str) -> tuple[Recipe, ...]:
         UnknownRecipeError: as for `recipe_named`.
     """
     return tuple(RECIPES.values()) if name == AUTO else (recipe_named(name),)
-
-
-@dataclass(frozen=True)
-class QuantizedRows:
-    """A table in small integers, with one scale a row.
-
-    A row's scale is `unit` times its code: a byte a row, where a float32 would be an eighth of
-    an int8 row of 32. Codes are rounded up, so no value is cut off; a row's step is at most one
-    unit, the widest row's step over 127, above the finest that would hold it.
-
-    Attributes:
-        values: `int8[rows, columns]`, from -levels to levels.
-        codes: `int8[rows, 1]`, 1 to 127.
-        unit: of the scales.
-    """
-
-    values: Int8
-    codes: Int8
-    unit: np.float32
-
-    @property
-    def scales(self) -> Float32:
-        """`float32[rows, 1]`."""
-        return self.codes.astype(np.float32) * self.unit
-
-    @property
-    def widened(self) -> Float32:
-        """The table as the file's graph computes it: `float32[rows, columns]`."""
-        return self.values.astype(np.float32) * self.scales
-
-
-def quantize_rows(table: Float32, levels: int = INT8_LEVELS) -> QuantizedRows:
-    """Symmetric quantization with one scale a row.
-
-    Args:
-        table: `float32[rows, columns]`.
-        levels: the largest value: 127 for int8, 7 for int4.
-
-    Returns:
-        The quantized table; `widened` differs from it by at most half a row's scale (and by
-        float32's rounding).
-
-    Raises:
-        NotFiniteError: it holds NaN or infinite numbers.
-    """
-    if not np.isfinite(table).all():
-        shape = " x ".join(map(str, table.shape))
-        rows = np.flatnonzero(~np.isfinite(table).all(axis=1))
-        raise NotFiniteError(
-            f"the matrix of {shape} holds NaN or infinite numbers, first in row {rows[0]}"
-        )
-    largest = np.abs(table).max(axis=1, keepdims=True, initial=0.0).astype(np.float64)
-    # Never 0: a table of zeros, or of numbers so small that the unit would vanish.
-    smallest = float(np.finfo(np.float32).tiny)
-    unit = np.float32(max(largest.max(initial=0.0) / levels / INT8_LEVELS, smallest))
-    codes = np.clip(np.ceil(largest / levels / float(unit)), 1, INT8_LEVELS)
-    values = np.clip(np.rint(table / (codes * float(unit))), -levels, levels)
-    return QuantizedRows(values.astype(np.int8), codes.astype(np.int8), unit)
-
-
-def pack_pairs(values: Int8) -> Int8:
-    """Two int4 values a byte.
-
-    Args:
-        values: `int8[rows, columns]`, from -7 to 7, an even number of columns.
-
-    Returns:
-        `int8[rows, columns / 2]`: byte j is 16 times value j plus value j + columns / 2. So
-        ROUND(byte / 16) gives the left half of a row (no tie: the rest is at most 7) and the
-        rest the right half, and the halves side by side have the columns in order.
-    """
-    left, right = np.split(values.astype(np.int16), 2, axis=1)
-    return (16 * left + right).astype(np.int8)
-
-
-def unpack_pairs(packed: Int8) -> Int8:
-    """The inverse of `pack_pairs`, by the arithmetic that the graph does."""
-    sixteenths = packed.astype(np.float32) / 16
-    left = np.rint(sixteenths)
-    return np.concatenate([left, (sixteenths - left) * 16], axis=1).astype(np.int8)
-
-
-def quantize_tensor(weights: Float32) -> tuple[Int8, Float32]:
-    """Symmetric int8 with one scale: values of the weights' shape, and the scale `float32[1]`."""
-    rows = quantize_rows(weights.reshape(1, -1))
-    return rows.values.reshape(weights.shape), rows.scales.reshape(1)
 
 
 def apply(recipe: Recipe, float_model: bytes) -> bytes:
@@ -269,7 +177,7 @@ def _gather(site: _Site, table: int, ids: int, columns: int) -> tuple[int, flatb
 def _scaled_rows(
     site: _Site,
     kind: str,
-    make: Callable[[], tuple[Int8, QuantizedRows]],
+    make: Callable[[], tuple[Int8, rounding.QuantizedRows]],
     unit: float | None = None,
 ) -> tuple[int, int, list[flatbuffer.Operator]]:
     """Gathers rows and their scales, and widens those alone.
@@ -323,8 +231,8 @@ def _multiply(site: _Site, values: int, scales: int) -> flatbuffer.Operator:
 def _int8_table(site: _Site) -> list[flatbuffer.Operator]:
     """GATHER int8 rows, widen those alone, and multiply each by its row's scale."""
 
-    def make() -> tuple[Int8, QuantizedRows]:
-        rows = quantize_rows(site.values)
+    def make() -> tuple[Int8, rounding.QuantizedRows]:
+        rows = rounding.quantize_rows(site.values)
         return rows.values, rows
 
     values, scales, ops = _scaled_rows(site, "int8", make)
@@ -337,9 +245,9 @@ def _int4_table(site: _Site) -> list[flatbuffer.Operator]:
     if columns % 2:
         return _int8_table(site)
 
-    def make() -> tuple[Int8, QuantizedRows]:
-        rows = quantize_rows(site.values, INT4_LEVELS)
-        return pack_pairs(rows.values), rows
+    def make() -> tuple[Int8, rounding.QuantizedRows]:
+        rows = rounding.quantize_rows(site.values, rounding.INT4_LEVELS)
+        return rounding.pack_pairs(rows.values), rows
 
     sixteenths, scales, ops = _scaled_rows(site, "int4", make, unit=1 / 16)
 
@@ -383,7 +291,7 @@ def _int8_dense(site: _Site) -> list[flatbuffer.Operator]:
     """Weights int8 with one scale; widened once at load, so arithmetic is float everywhere."""
     if site.values.size < MIN_DENSE_VALUES:
         return [site.op]
-    buffer, scale = site.store("int8", lambda: quantize_tensor(site.values))
+    buffer, scale = site.store("int8", lambda: rounding.quantize_tensor(site.values))
     return _widened(site, buffer, np.int8, 2, scale)
 
 
@@ -391,7 +299,7 @@ def _dynamic_dense(site: _Site) -> list[flatbuffer.Operator]:
     """Weights int8 with one scale: per-channel ones need a version that older runtimes lack."""
     if site.values.size < MIN_DENSE_VALUES:
         return [site.op]
-    buffer, scale = site.store("int8", lambda: quantize_tensor(site.values))
+    buffer, scale = site.store("int8", lambda: rounding.quantize_tensor(site.values))
     inputs = flatbuffer.inputs(site.op)
     inputs[1] = rewriting.add_tensor(
         site.subgraph, "weights", site.values.shape, np.int8, buffer, scale

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from export import flatbuffer, quantization, serving
+from export import flatbuffer, rounding, serving
 from export.quantization import Recipe
 
 Float32 = npt.NDArray[np.float32]
 
-LEVELS = {"int8": quantization.INT8_LEVELS, "int4": quantization.INT4_LEVELS}
+LEVELS = {"int8": rounding.INT8_LEVELS, "int4": rounding.INT4_LEVELS}
 
 
 def misrounded(model: flatbuffer.Model, ranker: serving.Ranker, recipe: Recipe) -> dict[str, int]:
@@ -72,12 +72,12 @@ def _bound(trained: Float32, kind: str, rows: bool) -> npt.NDArray[np.float64]:
     if kind == "float16":
         # Half a step of 11 bits; below 2**-14, half of the smallest step there is.
         return np.maximum(size * 2.0**-11, 2.0**-25)
-    # A row's step is at most its largest value's, and a code's (`quantization.QuantizedRows`).
+    # A row's step is at most its largest value's, and a code's (`rounding.QuantizedRows`).
     levels = LEVELS[kind]
     largest = size.max(axis=1 if rows else None, keepdims=True, initial=0)
     # As there, the unit of scales never is below float32's smallest normal number.
     unit = max(
-        largest.max(initial=0) / levels / quantization.INT8_LEVELS, float(np.finfo(np.float32).tiny)
+        largest.max(initial=0) / levels / rounding.INT8_LEVELS, float(np.finfo(np.float32).tiny)
     )
     step = largest / levels + unit
     # The product of value and scale is rounded to float32, 127 times 6e-8 of a step; and to the
@@ -140,7 +140,7 @@ def _rows(
     if _is_named(graph, operands[0], flatbuffer.PACKED):
         packed = flatbuffer.constant(model, graph.tensors[operands[0]])
         assert packed is not None
-        table = quantization.unpack_pairs(packed)
+        table = rounding.unpack_pairs(packed)
     rows = scales.get((operands[1], table.shape[0]))
     widened = table.astype(np.float32)
     return widened if rows is None else widened * rows.astype(np.float32)

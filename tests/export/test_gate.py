@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export import conversion, flatbuffer, gate, parity, quantization, rewriting, serving
+from export import conversion, flatbuffer, gate, parity, quantization, rewriting, rounding, serving
 from export.runtime import RuntimeFailure
 from tests.support import Exported, ops_named, string_bytes
 
@@ -165,7 +165,7 @@ def test_nan_in_a_table(exported: Exported, recipe: str) -> None:
     planted = replace(exported.ranker, candidates=replace(exported.ranker.candidates, table=table))
     float_model = conversion.of_ranker(planted)
     if quantization.RECIPES[recipe].keeps_tables_small:
-        with pytest.raises(quantization.NotFiniteError, match=r"1665 x 32 .* first in row 5"):
+        with pytest.raises(rounding.NotFiniteError, match=r"1665 x 32 .* first in row 5"):
             quantization.apply(quantization.RECIPES[recipe], float_model)
         return
     file = quantization.apply(quantization.RECIPES[recipe], float_model)

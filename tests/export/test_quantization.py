@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from export import conversion, flatbuffer, quantization
+from export import conversion, flatbuffer, quantization, rounding
 from export.quantization import INT4_LEVELS, INT8_LEVELS
 from tests.support import Array, Exported, ops_named
 
@@ -27,7 +27,7 @@ mixed = st.builds(
 ).map(lambda table: table.astype(np.float32))
 
 
-def assert_close_enough(table: Array, rows: quantization.QuantizedRows, levels: int) -> None:
+def assert_close_enough(table: Array, rows: rounding.QuantizedRows, levels: int) -> None:
     scales = rows.scales.astype(np.float64)
     error = np.abs(rows.widened.astype(np.float64) - table.astype(np.float64))
     # Half a step by rounding; then scales and products are float32, 2**-23 of the value each.
@@ -43,13 +43,13 @@ def assert_close_enough(table: Array, rows: quantization.QuantizedRows, levels: 
 @LEVELS
 @given(table=tables | mixed)
 def test_rows_differ_by_half_a_step_at_most(levels: int, table: Array) -> None:
-    assert_close_enough(table, quantization.quantize_rows(table, levels), levels)
+    assert_close_enough(table, rounding.quantize_rows(table, levels), levels)
 
 
 @LEVELS
 @given(table=mixed)
 def test_a_rows_step_is_the_finest_or_one_unit_more(levels: int, table: Array) -> None:
-    rows = quantization.quantize_rows(table, levels)
+    rows = rounding.quantize_rows(table, levels)
     finest = np.abs(table.astype(np.float64)).max(axis=1, keepdims=True) / levels
     # A float32's rounding, 2**-23, of the unit and of the product.
     assert (rows.scales <= (finest + rows.unit) * (1 + 2.0**-22)).all()
@@ -59,7 +59,7 @@ def test_a_rows_step_is_the_finest_or_one_unit_more(levels: int, table: Array) -
 @pytest.mark.parametrize("size", [0.0, 1e-45, 1e-38, 1e-20, 1.0, 1e20, 1e38])
 def test_rows_of_one_size(levels: int, size: float) -> None:
     table = np.array([[size, -size, 0.0, size / 2]] * 3, np.float32)
-    rows = quantization.quantize_rows(table, levels)
+    rows = rounding.quantize_rows(table, levels)
     assert_close_enough(table, rows, levels)
     if size == 0:
         assert not rows.values.any()
@@ -69,7 +69,7 @@ def test_rows_by_hand() -> None:
     # All of these are exact in float32. The unit is the widest row's step over 127: a quarter.
     widest = 127 * 127 / 4
     table = np.array([[widest, -15.9, 60], [31.75, 8.3, -31.75], [40, 0.6, -8.2]], np.float32)
-    rows = quantization.quantize_rows(table)
+    rows = rounding.quantize_rows(table)
     assert rows.unit == 0.25
     # Steps of 31.75 and 0.25; the third row's finest one, 0.315, goes up to two units.
     assert rows.codes.tolist() == [[127], [1], [2]]
@@ -82,7 +82,7 @@ def test_rows_by_hand() -> None:
     )
 )
 def test_tensor_differs_by_half_a_step_at_most(weights: Array) -> None:
-    values, scale = quantization.quantize_tensor(weights)
+    values, scale = rounding.quantize_tensor(weights)
     assert values.shape == weights.shape and values.dtype == np.int8
     assert scale.shape == (1,) and scale[0] > 0
     error = np.abs(values.astype(np.float64) * float(scale[0]) - weights)
@@ -97,10 +97,10 @@ def test_tensor_differs_by_half_a_step_at_most(weights: Array) -> None:
     )
 )
 def test_packed_pairs_unpack(values: Array) -> None:
-    packed = quantization.pack_pairs(values)
+    packed = rounding.pack_pairs(values)
     assert packed.shape == (values.shape[0], values.shape[1] // 2)
     assert packed.dtype == np.int8
-    assert np.array_equal(quantization.unpack_pairs(packed), values)
+    assert np.array_equal(rounding.unpack_pairs(packed), values)
 
 
 def test_unknown_recipe_names_the_known_ones() -> None:
@@ -155,7 +155,7 @@ def test_gathered_rows_are_the_quantized_rows(exported: Exported) -> None:
         for graph, op in ops_named(model, "GATHER")
     ]
     for tower in (exported.ranker.users, exported.ranker.candidates):
-        expected = quantization.quantize_rows(tower.table).values
+        expected = rounding.quantize_rows(tower.table).values
         assert any(
             table is not None and table.shape == expected.shape and np.array_equal(table, expected)
             for table in stored

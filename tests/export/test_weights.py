@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from export import flatbuffer, gate, html_report, parity, quantization, serving, weights
+from export import flatbuffer, gate, html_report, parity, quantization, rounding, serving, weights
 from model import ranking
 from tests.support import Exported
 
@@ -98,7 +98,7 @@ def test_array_that_the_file_has_not(exported: Exported) -> None:
     st.sampled_from([("int8", 127), ("int4", 7)]),
 )
 def test_bound_holds_for_any_table(table: np.ndarray, kind: tuple[str, int]) -> None:
-    rows = quantization.quantize_rows(table, kind[1])
+    rows = rounding.quantize_rows(table, kind[1])
     assert weights._beyond(table, weights._bound(table, kind[0], rows=True), [rows.widened]) == 0
     off = table + 2 * np.abs(table).max() / kind[1] + np.float32(1e-30)
     if table.any():
