@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 from export import verification
-from export.packing import SharingBuilder
+from export.packing import SharingBuilder, with_equal_parts_once
 
 # The schema's object API is generated without types.
 Model: TypeAlias = Any
@@ -146,7 +146,7 @@ def write(model: Model) -> bytes:
     if size > MAX_BYTES:
         raise FlatbufferError(f"{size:,} bytes of constants pass the 2 GiB limit of a .tflite file")
     builder = SharingBuilder(size + 65_536)
-    builder.Finish(model.Pack(builder), file_identifier=FILE_IDENTIFIER)
+    builder.Finish(with_equal_parts_once(model).Pack(builder), file_identifier=FILE_IDENTIFIER)
     return bytes(builder.Output())
 
 
@@ -382,7 +382,11 @@ def tensor_sizes(model: Model) -> tuple[TensorSize, ...]:
                     continue
                 tensor = subgraph.tensors[index]
                 data = raw(model, tensor)
-                if data is None or len(data) <= 256 or tensor.buffer in roles:
+                if data is None or len(data) <= 256:
+                    continue
+                # The whole of a kernel, not the leading columns that another op reads.
+                known = roles.get(tensor.buffer)
+                if known and math.prod(known.shape) >= math.prod(shape(tensor)):
                     continue
                 role = _role(name, position, tensor)
                 roles[tensor.buffer] = TensorSize(

@@ -6,7 +6,7 @@ from ai_edge_litert import schema_py_generated as schema
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export.packing import SharingBuilder
+from export.packing import SharingBuilder, with_equal_parts_once
 
 names = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
 
@@ -40,7 +40,7 @@ def packed(model: schema.ModelT, builder: flatbuffers.Builder) -> bytes:
 def test_what_is_written_reads_back(
     texts: list[str], shapes: list[list[int]], constants: list[bytes]
 ) -> None:
-    content = packed(model_of(texts, shapes, constants), SharingBuilder(16))
+    content = packed(with_equal_parts_once(model_of(texts, shapes, constants)), SharingBuilder(16))
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
     assert [bytes(buffer.data) for buffer in model.buffers[1:]] == constants
     tensors = model.subgraphs[0].tensors
@@ -56,3 +56,44 @@ def test_equal_vectors_are_written_once() -> None:
     assert shared.count(constant) == 1
     assert plain.count(constant) == 4
     assert shared.count(b"name\0") == 1
+
+
+def with_options(axes: list[int], scales: list[float]) -> schema.ModelT:
+    """A model with an op for each axis and a tensor for each scale."""
+    model = model_of([""] * len(scales), [[2]] * len(scales), [])
+    graph = model.subgraphs[0]
+    for tensor, scale in zip(graph.tensors, scales, strict=True):
+        tensor.quantization = schema.QuantizationParametersT()
+        tensor.quantization.scale = np.array([scale], np.float32)
+    graph.operators = []
+    for axis in axes:
+        op = schema.OperatorT()
+        op.builtinOptions = schema.ConcatenationOptionsT()
+        op.builtinOptions.axis = axis
+        op.builtinOptionsType = schema.BuiltinOptions.ConcatenationOptions
+        graph.operators.append(op)
+    return model
+
+
+@given(
+    st.lists(st.integers(-2, 2), max_size=8),
+    st.lists(st.sampled_from([0.0, -0.0, 0.5, 1.5, float("inf")]), max_size=8),
+)
+def test_options_and_scales_read_back(axes: list[int], scales: list[float]) -> None:
+    content = packed(with_equal_parts_once(with_options(axes, scales)), SharingBuilder(16))
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    graph = model.subgraphs[0]
+    assert [op.builtinOptions.axis for op in graph.operators or []] == axes
+    found = [float(t.quantization.scale[0]).hex() for t in graph.tensors or []]
+    assert found == [scale.hex() for scale in scales]
+
+
+def test_equal_tensors_and_options_are_written_once() -> None:
+    model = with_options([1, 1, 2], [0.5, 0.5, 1.5])
+    content = packed(with_equal_parts_once(model), SharingBuilder(1024))
+    assert model.subgraphs[0].tensors[0].shape == [2]  # The model itself stays.
+    graph = schema.Model.GetRootAs(content, 0).Subgraphs(0)
+    tensors = [graph.Tensors(number)._tab.Pos for number in range(3)]
+    options = [graph.Operators(number).BuiltinOptions().Pos for number in range(3)]
+    for places in (tensors, options):
+        assert places[0] == places[1] != places[2]
