@@ -64,9 +64,8 @@ def cut(model_bytes: bytes, signature: str, ops: int) -> tuple[bytes, str] | Non
 
 def _prepares(model: flatbuffer.Model, graph: flatbuffer.Subgraph, op: flatbuffer.Operator) -> bool:
     """Whether an op reads constants alone: it is done at load, or makes a hash table."""
-    made = flatbuffer.widened(model, graph)
-    sources = [graph.tensors[made.get(index, index)] for index in flatbuffer.inputs(op)]
-    return all(flatbuffer.raw(model, source) is not None for source in sources)
+    tensors = [graph.tensors[index] for index in flatbuffer.inputs(op)]
+    return all(flatbuffer.raw(model, tensor) is not None for tensor in tensors)
 
 
 def by_op(

@@ -34,9 +34,6 @@ MAX_BYTES = 2**31 - 1
 SCALES = "scales"
 PACKED = "packed"
 
-# Ops that make of a constant the form that another op reads.
-_WIDENERS = ("DEQUANTIZE", "DENSIFY")
-
 _OP_NAMES = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
 _TYPE_NAMES = {v: k for k, v in vars(schema.TensorType).items() if isinstance(v, int)}
 _NUMPY: dict[int, npt.DTypeLike] = {
@@ -212,28 +209,12 @@ def raw(model: Model, tensor: Tensor) -> npt.NDArray[np.uint8] | None:
 
 
 def constant(model: Model, tensor: Tensor) -> npt.NDArray[Any] | None:
-    """A numeric constant's values, or None for a computed tensor or one of strings.
-
-    Of sparse forms, those are read that have every value, in any order of dimensions.
-    """
+    """A numeric constant's values, or None for a computed tensor or one of strings."""
     data = raw(model, tensor)
     dtype = _NUMPY.get(tensor.type)
     if data is None or dtype is None:
         return None
-    if tensor.sparsity is None:
-        return data.view(dtype).reshape(shape(tensor))
-    return _ordered(data.view(dtype), tensor)
-
-
-def _ordered(values: npt.NDArray[Any], tensor: Tensor) -> npt.NDArray[Any] | None:
-    """Values in the order of the tensor's dimensions; the buffer may hold more than its."""
-    sparsity, dims = tensor.sparsity, shape(tensor)
-    dense = all(one.format == schema.DimensionType.DENSE for one in sparsity.dimMetadata or [])
-    order = [] if sparsity.traversalOrder is None else [int(i) for i in sparsity.traversalOrder]
-    if not dense or sorted(order) != list(range(len(dims))):
-        return None
-    stored = values[: math.prod(dims)].reshape([dims[i] for i in order])
-    return stored.transpose(np.argsort(order))
+    return data.view(dtype).reshape(shape(tensor))
 
 
 def strings(model: Model, tensor: Tensor) -> list[bytes]:
@@ -332,21 +313,18 @@ def parameters(model: Model) -> dict[str, int]:
                 if operand < 0 or type_name(tensor) in ("STRING", "INT32", "INT64"):
                     continue
                 if raw(model, tensor) is not None and text(tensor.name) != SCALES:
-                    # A kernel's leading columns may be read alone, from the same buffer.
-                    count = _values(place, tensor)
-                    sizes[tensor.buffer] = max(count, sizes.get(tensor.buffer, 0))
+                    sizes[tensor.buffer] = _values(place, tensor)
         counts[signature] = sum(sizes.values())
     return counts
 
 
 def widened(model: Model, subgraph: Subgraph) -> dict[int, int]:
-    """What each DEQUANTIZE and DENSIFY makes, and of what, through both."""
-    made: dict[int, int] = {}
-    for op in subgraph.operators:
-        if op_name(model, op) in _WIDENERS:
-            source = inputs(op)[0]
-            made[int(op.outputs[0])] = made.get(source, source)
-    return made
+    """What each DEQUANTIZE makes, and of what."""
+    return {
+        int(op.outputs[0]): inputs(op)[0]
+        for op in subgraph.operators
+        if op_name(model, op) == "DEQUANTIZE"
+    }
 
 
 def _values(place: int, tensor: Tensor) -> int:
@@ -374,7 +352,7 @@ def tensor_sizes(model: Model) -> tuple[TensorSize, ...]:
         wide = widened(model, subgraph)
         for op in subgraph.operators:
             name = op_name(model, op)
-            if name in _WIDENERS:
+            if name == "DEQUANTIZE":
                 continue  # The op that reads the wide form tells what it is.
             for position, operand in enumerate(inputs(op)):
                 index = wide.get(operand, operand)
@@ -382,11 +360,7 @@ def tensor_sizes(model: Model) -> tuple[TensorSize, ...]:
                     continue
                 tensor = subgraph.tensors[index]
                 data = raw(model, tensor)
-                if data is None or len(data) <= 256:
-                    continue
-                # The whole of a kernel, not the leading columns that another op reads.
-                known = roles.get(tensor.buffer)
-                if known and math.prod(known.shape) >= math.prod(shape(tensor)):
+                if data is None or len(data) <= 256 or tensor.buffer in roles:
                     continue
                 role = _role(name, position, tensor)
                 roles[tensor.buffer] = TensorSize(

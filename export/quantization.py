@@ -113,14 +113,10 @@ def apply(recipe: Recipe, float_model: bytes) -> bytes:
         "int8_weights": _int8_dense,
         "int8_dynamic": _dynamic_dense,
     }[recipe.dense]
-    if recipe.dense in ("float16", "int8_dynamic"):
-        # XNNPACK multiplies by half floats as they are stored, and by int8 ones: in rows.
-        rewriting.pad_for_wholes(model)
     if tables is not None:
         _rewrite(model, "GATHER", 0, tables)
     if dense is not None:
         _rewrite(model, "FULLY_CONNECTED", 1, dense)
-    rewriting.share_leading_columns(model)
     rewriting.count_vocabulary_ids(model)
     rewriting.drop_unused_tensors(model)
     rewriting.drop_empty_quantization(model)
@@ -137,8 +133,6 @@ class _Site:
     op: flatbuffer.Operator
     position: int
     values: Float32
-    whole: Float32
-    """The matrix of which `values` are the leading columns; most often `values`."""
     stored: dict[str, tuple[int, Any]]
     """What the matrix was stored as, by kind: shared by every signature that reads it."""
 
@@ -156,40 +150,19 @@ _Rewriter = Callable[[_Site], list[flatbuffer.Operator]]
 def _rewrite(model: flatbuffer.Model, name: str, position: int, rewriter: _Rewriter) -> None:
     """Replaces each op of that name, whose input at `position` is a constant float32 matrix."""
     stored: dict[int, dict[str, tuple[int, Any]]] = {}
-    every = (
-        _matrix(model, subgraph, op, name, position)
-        for subgraph in model.subgraphs
-        for op in subgraph.operators
-    )
-    matrices = [one for one in every if one is not None]
     for subgraph in model.subgraphs:
         ops: list[flatbuffer.Operator] = []
         for op in subgraph.operators:
-            values = _matrix(model, subgraph, op, name, position)
-            if values is None:
+            values = None
+            if flatbuffer.op_name(model, op) == name:
+                tensor = subgraph.tensors[flatbuffer.inputs(op)[position]]
+                values = flatbuffer.constant(model, tensor)
+            if values is None or values.dtype != np.float32 or values.ndim != 2:
                 ops.append(op)
                 continue
-            buffer = subgraph.tensors[flatbuffer.inputs(op)[position]].buffer
-            forms = stored.setdefault(buffer, {})
-            whole = next((one for one in matrices if rewriting.leads(values, one)), values)
-            ops += rewriter(_Site(model, subgraph, op, position, values, whole, forms))
+            forms = stored.setdefault(tensor.buffer, {})
+            ops += rewriter(_Site(model, subgraph, op, position, values, forms))
         subgraph.operators = ops
-
-
-def _matrix(
-    model: flatbuffer.Model,
-    subgraph: flatbuffer.Subgraph,
-    op: flatbuffer.Operator,
-    name: str,
-    position: int,
-) -> Float32 | None:
-    """The constant float32 matrix that an op of that name reads; None where there is none."""
-    if flatbuffer.op_name(model, op) != name:
-        return None
-    values = flatbuffer.constant(model, subgraph.tensors[flatbuffer.inputs(op)[position]])
-    return (
-        values if values is not None and values.dtype == np.float32 and values.ndim == 2 else None
-    )
 
 
 def _gather(site: _Site, table: int, ids: int, columns: int) -> tuple[int, flatbuffer.Operator]:
@@ -314,17 +287,11 @@ def _half(site: _Site) -> list[flatbuffer.Operator]:
     return _widened(site, buffer, np.float16, 3, None)
 
 
-def _rounded(site: _Site) -> tuple[Int8, Float32]:
-    """Weights int8 with one scale, that of the whole where they are a part."""
-    values, scale = rounding.quantize_tensor(site.whole)
-    return values[:, : site.values.shape[1]], scale
-
-
 def _int8_dense(site: _Site) -> list[flatbuffer.Operator]:
     """Weights int8 with one scale; widened once at load, so arithmetic is float everywhere."""
     if site.values.size < MIN_DENSE_VALUES:
         return [site.op]
-    buffer, scale = site.store("int8", lambda: _rounded(site))
+    buffer, scale = site.store("int8", lambda: rounding.quantize_tensor(site.values))
     return _widened(site, buffer, np.int8, 2, scale)
 
 
@@ -332,7 +299,7 @@ def _dynamic_dense(site: _Site) -> list[flatbuffer.Operator]:
     """Weights int8 with one scale: per-channel ones need a version that older runtimes lack."""
     if site.values.size < MIN_DENSE_VALUES:
         return [site.op]
-    buffer, scale = site.store("int8", lambda: _rounded(site))
+    buffer, scale = site.store("int8", lambda: rounding.quantize_tensor(site.values))
     inputs = flatbuffer.inputs(site.op)
     inputs[1] = rewriting.add_tensor(
         site.subgraph, "weights", site.values.shape, np.int8, buffer, scale

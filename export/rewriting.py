@@ -1,6 +1,5 @@
 """Edits of a parsed model's graphs: new constants, new ops, buffers kept once."""
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -117,122 +116,6 @@ def share_buffers(model: flatbuffer.Model) -> None:
             tensor.buffer = moved[tensor.buffer]
     for entry in model.metadata or []:
         entry.buffer = moved[entry.buffer]
-
-
-def share_leading_columns(model: flatbuffer.Model) -> None:
-    """Keeps a kernel once where another has its leading columns: both read the one buffer.
-
-    Both become sparse tensors of a kind that leaves nothing out and only tells the order of
-    dimensions: by columns. A runtime reads as many values of the buffer as the shape asks for,
-    so the leading columns are its start. DENSIFY puts them in rows once, at load; XNNPACK does
-    so itself, and takes what comes of it for a constant, as it would no slice.
-    """
-    kernels = {
-        tensor.buffer: (values, _scale(tensor))
-        for graph, index in _kernels(model)
-        if (values := flatbuffer.constant(model, tensor := graph.tensors[index])) is not None
-    }
-    for part, (columns, scale) in kernels.items():
-        wholes = [
-            whole
-            for whole, (values, other) in kernels.items()
-            if leads(columns, values) and np.array_equal(scale, other)
-        ]
-        if not wholes:
-            continue
-        buffer = add_buffer(model, kernels[wholes[0]][0].T)
-        for graph, index in _kernels(model):
-            if graph.tensors[index].buffer in (part, wholes[0]):
-                _store_by_columns(model, graph, index, buffer)
-
-
-def pad_for_wholes(model: flatbuffer.Model) -> None:
-    """Has a kernel read where another has its leading columns, with zeros for the rest.
-
-    Slower than `share_leading_columns` where there are many rows, but needs no sparse tensor.
-    """
-    kernels = [
-        (graph, index, flatbuffer.constant(model, graph.tensors[index]))
-        for graph, index in _kernels(model)
-    ]
-    for graph, index, columns in kernels:
-        for owner, other, whole in kernels:
-            if columns is not None and whole is not None and leads(columns, whole):
-                tensor = graph.tensors[index]
-                tensor.shape, tensor.buffer = list(whole.shape), owner.tensors[other].buffer
-                _pad_inputs(model, graph, index, columns.shape[1], whole.shape[1])
-                break
-
-
-def _pad_inputs(
-    model: flatbuffer.Model, graph: flatbuffer.Subgraph, kernel: int, width: int, wanted: int
-) -> None:
-    """Puts a PAD before every FULLY_CONNECTED that reads the kernel."""
-    ops: list[flatbuffer.Operator] = []
-    for op in graph.operators:
-        operands = flatbuffer.inputs(op)
-        if flatbuffer.op_name(model, op) == "FULLY_CONNECTED" and operands[1] == kernel:
-            ends = np.array([[0, 0], [0, wanted - width]], np.int32)
-            sides = add_tensor(graph, None, ends.shape, np.int32, add_buffer(model, ends))
-            padded = add_tensor(graph, None, (-1, wanted), np.float32)
-            ops.append(make_op(model, "PAD", 1, [operands[0], sides], padded, schema.PadOptionsT()))
-            op.inputs = [padded, *operands[1:]]
-        ops.append(op)
-    graph.operators = ops
-
-
-def leads(columns: npt.NDArray[Any], whole: npt.NDArray[Any]) -> bool:
-    """Whether a matrix is another's leading columns, and not all of them."""
-    rows, count = columns.shape
-    return (
-        columns.dtype == whole.dtype
-        and len(whole) == rows
-        and count < whole.shape[1]
-        and np.array_equal(columns, whole[:, :count])
-    )
-
-
-def _kernels(model: flatbuffer.Model) -> list[tuple[flatbuffer.Subgraph, int]]:
-    """Every constant matrix that a FULLY_CONNECTED reads, itself or widened."""
-    found = []
-    for graph in model.subgraphs:
-        wide = flatbuffer.widened(model, graph)
-        operands = [
-            flatbuffer.inputs(op)[1]
-            for op in graph.operators
-            if flatbuffer.op_name(model, op) == "FULLY_CONNECTED"
-        ]
-        for index in dict.fromkeys(wide.get(one, one) for one in operands):
-            if flatbuffer.raw(model, graph.tensors[index]) is not None:
-                found.append((graph, index))
-    return found
-
-
-def _scale(tensor: flatbuffer.Tensor) -> list[float]:
-    return [float(one) for one in _list(getattr(tensor.quantization, "scale", None))]
-
-
-def _store_by_columns(
-    model: flatbuffer.Model, graph: flatbuffer.Subgraph, index: int, buffer: int
-) -> None:
-    """Makes a constant matrix a computed one: of a buffer that starts with its columns."""
-    tensor = graph.tensors[index]
-    stored = copy.copy(tensor)
-    stored.buffer = buffer
-    stored.sparsity = schema.SparsityParametersT()
-    stored.sparsity.traversalOrder = [1, 0]
-    stored.sparsity.dimMetadata = []
-    for size in reversed(flatbuffer.shape(tensor)):
-        dimension = schema.DimensionMetadataT()
-        dimension.format = schema.DimensionType.DENSE
-        dimension.denseSize = size
-        stored.sparsity.dimMetadata.append(dimension)
-    graph.tensors.append(stored)
-    tensor.buffer, tensor.name = 0, None
-    source = len(graph.tensors) - 1
-    first = next(n for n, op in enumerate(graph.operators) if index in flatbuffer.inputs(op))
-    densify = make_op(model, "DENSIFY", 1, [source], index, schema.DensifyOptionsT())
-    graph.operators.insert(first, densify)
 
 
 def drop_unused_tensors(model: flatbuffer.Model) -> None:

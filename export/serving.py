@@ -178,17 +178,6 @@ def _dense(layer: Any) -> DenseLayer:
     return DenseLayer(kernel, bias, relu=activation == "relu")
 
 
-def kernels(ranker: Ranker) -> list[Float32]:
-    """The dense layers' kernels, `float32[in, out]`, as the signatures multiply by them.
-
-    The first takes the candidate before the user: its columns of the file's matrix, which
-    `rank` needs alone, are then the leading ones, and need not stand in the file twice.
-    """
-    first, *rest = (layer.kernel for layer in ranker.dense)
-    users = ranker.users.table.shape[1]
-    return [np.concatenate([first[users:], first[:users]]), *rest]
-
-
 class ServingModule(tf.Module):
     """The signatures. All keep the StringLookup layers, so ids go in as strings.
 
@@ -202,7 +191,7 @@ class ServingModule(tf.Module):
         # The lookups' tables are resources that a SavedModel must track.
         self._lookups = [ranker.users.lookup, ranker.candidates.lookup]
         self._tables = [tf.constant(t.table) for t in (ranker.users, ranker.candidates)]
-        self._kernels = [tf.constant(kernel) for kernel in kernels(ranker)]
+        self._kernels = [tf.constant(layer.kernel) for layer in ranker.dense]
         self._biases = [tf.constant(layer.bias) for layer in ranker.dense]
 
     def _ids(self, tower: int, ids: tf.Tensor, beside: tf.Tensor) -> tf.Tensor:
@@ -226,24 +215,21 @@ class ServingModule(tf.Module):
                 hidden = tf.nn.relu(hidden)
         return tf.reshape(hidden, [-1])
 
-    def _user_sums(self, rows: tf.Tensor) -> tf.Tensor:
-        """A user's half of the first layer, `float32[1, units]`, of the row `float32[1, d]`."""
-        # Zeros for the candidate: the whole kernel then serves every signature.
-        beside = [[0, 0], [self._ranker.candidates.table.shape[1], 0]]
-        return tf.matmul(tf.pad(rows, beside), self._kernels[0]) + self._biases[0]
-
     def _candidate_sums(self, ids: tf.Tensor) -> tf.Tensor:
         """Candidates' half of the first layer, `float32[n, units]`, by rows' numbers."""
-        dimension = self._ranker.candidates.table.shape[1]
-        return tf.matmul(tf.gather(self._tables[1], ids), self._kernels[0][:dimension])
+        dimension = self._ranker.users.table.shape[1]
+        return tf.matmul(tf.gather(self._tables[1], ids), self._kernels[0][dimension:])
 
-    def _ranked(self, user_id: tf.Tensor, ids: tf.Tensor, beside: tf.Tensor) -> tf.Tensor:
-        """Scores, `float32[n]`, of candidates' rows for one user, `string[1]`.
+    def _scores(self, user_id: tf.Tensor, ids: tf.Tensor, beside: tf.Tensor) -> tf.Tensor:
+        """Scores, `float32[n]`, of users, `string[n]` or `string[1]`, with candidates' rows.
 
-        The first layer is taken in halves, W [m; u] = Wm m + Wu u: the user's is computed once.
+        The first layer is taken in halves, W [u; m] = Wu u + Wm m: one user's half is then
+        computed once for all candidates. All signatures take it so, to share its weights.
         """
         rows = tf.gather(self._tables[0], self._ids(0, user_id, beside))
-        return self._after_first(self._user_sums(rows) + self._candidate_sums(ids))
+        kernel = self._kernels[0][: self._ranker.users.table.shape[1]]
+        user = tf.matmul(rows, kernel) + self._biases[0]
+        return self._after_first(user + self._candidate_sums(ids))
 
     @tf.function(
         input_signature=[
@@ -253,10 +239,7 @@ class ServingModule(tf.Module):
     )
     def score(self, user_id: tf.Tensor, movie_title: tf.Tensor) -> dict[str, tf.Tensor]:
         """Scores pairs: two `string[n]` to `score: float32[n]`; n may be 0."""
-        candidates = tf.gather(self._tables[1], self._ids(1, movie_title, user_id))
-        users = tf.gather(self._tables[0], self._ids(0, user_id, movie_title))
-        pairs = tf.concat([candidates, users], axis=1)
-        return {SCORE: self._after_first(tf.matmul(pairs, self._kernels[0]) + self._biases[0])}
+        return {SCORE: self._scores(user_id, self._ids(1, movie_title, user_id), movie_title)}
 
     @tf.function(
         input_signature=[
@@ -271,7 +254,7 @@ class ServingModule(tf.Module):
             `score: float32[n]`, and `order: int32[n]`, the candidates' positions from best to
             worst; equal scores keep their order.
         """
-        scores = self._ranked(user_id, self._ids(1, movie_title, user_id), movie_title)
+        scores = self._scores(user_id, self._ids(1, movie_title, user_id), movie_title)
         order = tf.math.top_k(scores, tf.size(scores)).indices
         return {SCORE: scores, ORDER: order}
 
@@ -304,7 +287,7 @@ class ServingModule(tf.Module):
         limit = tf.maximum(size + 1, tf.minimum(count, 1))
         # A static shape again, which lets XNNPACK take all that follows.
         ids = tf.reshape(tf.range(1, limit), [size])
-        scores = self._ranked(user_id, ids, seen)
+        scores = self._scores(user_id, ids, seen)
         seen_ids = tf.cast(self._ids(1, seen, user_id), tf.int32)
         ones = tf.minimum(seen_ids + 1, 1)  # In two ops where ones_like takes four.
         hits = tf.scatter_nd(seen_ids[:, None], ones, [size + 1])[1:]

@@ -25,7 +25,6 @@ RELEASES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "CONCATENATION": ("1.5.0", "1.14.0", "2.3.0"),
         "COS": ("1.14.0",),
         "CUMSUM": ("2.4.0",),
-        "DENSIFY": ("2.2.0",),
         "DEQUANTIZE": ("1.13.1", "1.14.0", "1.15.0", "2.2.0", "2.7.0"),
         "DIV": ("1.6.0", "2.3.0"),
         "ELU": ("1.14.0",),

@@ -47,9 +47,14 @@ def _trained(ranker: serving.Ranker, recipe: Recipe) -> Iterator[tuple[str, Floa
     yield "users' table", ranker.users.table, recipe.tables
     yield "candidates' table", ranker.candidates.table, recipe.tables
     dense = recipe.dense.split("_")[0]
-    kernels = serving.kernels(ranker)
-    for number, (kernel, layer) in enumerate(zip(kernels, ranker.dense, strict=True), 1):
-        yield f"dense {number}, kernel", kernel, dense
+    for number, layer in enumerate(ranker.dense, 1):
+        if number == 1:
+            # The first layer is taken in halves, one for each table's rows.
+            at = ranker.users.table.shape[1]
+            yield "dense 1, users' kernel", layer.kernel[:at], dense
+            yield "dense 1, candidates' kernel", layer.kernel[at:], dense
+        else:
+            yield f"dense {number}, kernel", layer.kernel, dense
         yield f"dense {number}, bias", layer.bias, "float32"
 
 

@@ -9,9 +9,6 @@ from ai_edge_litert import schema_py_generated as schema
 from export import flatbuffer, rewriting, runtime
 from tests.support import NEWEST, RUNTIMES, Array, Exported, ops_named, warm
 
-# Of the tutorial's first dense layer.
-UNITS = 256
-
 Edit = Callable[[flatbuffer.Model], None]
 EDITS: list[Edit] = [
     rewriting.shorten_names,
@@ -19,8 +16,6 @@ EDITS: list[Edit] = [
     rewriting.drop_unused_tensors,
     rewriting.drop_empty_quantization,
     rewriting.share_buffers,
-    rewriting.share_leading_columns,
-    rewriting.pad_for_wholes,
 ]
 
 
@@ -183,53 +178,3 @@ def test_op_of_a_later_version_does_not_load(exported: Exported) -> None:
     op.opcodeIndex = flatbuffer.op_code(model, "GATHER", 99)
     with pytest.raises(runtime.RuntimeFailure, match="version '99'"):
         warm(NEWEST).open(flatbuffer.write(model))
-
-
-def kernels(file: bytes) -> dict[str, list[tuple[tuple[int, ...], int]]]:
-    """The first layer's kernels by signature: their shapes, and their buffers."""
-    model = flatbuffer.read(file)
-    names = flatbuffer.signature_names(model)
-    found: dict[str, list[tuple[tuple[int, ...], int]]] = {name: [] for name in names.values()}
-    for index, name in names.items():
-        graph = model.subgraphs[index]
-        wide = flatbuffer.widened(model, graph)
-        for owner, op in ops_named(model, "FULLY_CONNECTED"):
-            kernel = flatbuffer.inputs(op)[1]
-            tensor = graph.tensors[wide.get(kernel, kernel)] if owner is graph else None
-            if tensor is not None and flatbuffer.shape(tensor)[0] == UNITS:
-                found[name].append((flatbuffer.shape(tensor), tensor.buffer))
-    return found
-
-
-@pytest.mark.parametrize("name", ["float32", "int8", "int4"])
-def test_leading_columns_are_read_from_the_whole(exported: Exported, name: str) -> None:
-    found = kernels(exported.files[name])
-    buffers = {buffer for pairs in found.values() for _, buffer in pairs}
-    assert len(buffers) == 1
-    assert {shape for shape, _ in found["score"]} == {(UNITS, 64)}
-    for signature in ("rank", "recommend"):
-        assert {shape for shape, _ in found[signature]} == {(UNITS, 64), (UNITS, 32)}
-
-
-@pytest.mark.parametrize("name", ["float16", "dynamic_int8"])
-def test_leading_columns_are_padded(exported: Exported, name: str) -> None:
-    shapes = {shape for pairs in kernels(exported.files[name]).values() for shape, _ in pairs}
-    assert shapes == {(UNITS, 64)}
-
-
-def test_columns_that_lead_nothing_stay(exported: Exported) -> None:
-    model = flatbuffer.read(exported.float_model)
-    (part,) = {
-        tensor.buffer
-        for graph in model.subgraphs
-        for tensor in graph.tensors
-        if flatbuffer.shape(tensor) == (UNITS, 32) and tensor.buffer
-        if flatbuffer.raw(model, tensor) is not None
-    }
-    changed = np.array(model.buffers[part].data, np.uint8).copy()
-    changed[0] ^= 1
-    model.buffers[part].data = changed
-    before = flatbuffer.write(model)
-    rewriting.share_leading_columns(model)
-    rewriting.pad_for_wholes(model)
-    assert flatbuffer.write(model) == before
