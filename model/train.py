@@ -80,9 +80,11 @@ def train(
         model.fit(batches, epochs=epochs, verbose=0, callbacks=callbacks)
     else:
         if may_be_cached:
-            # Workers shuffle in an order of their own: this keeps the one that one worker takes.
-            for _ in batches:
-                pass
+            # Workers would shuffle in an order of their own: this is the one that one worker
+            # takes. Keras's `fit` drops the first iterator it makes, and with it an order.
+            iter(batches)
+            rows = data.columns(batches.unbatch())
+            batches = tf.data.Dataset.from_tensor_slices(rows).batch(preset.batch)
         distribution.fit(strategy, model, ratings, batches, epochs, callbacks)
     metrics = model.evaluate(tested, return_dict=True, verbose=0)
     return model, Training(
