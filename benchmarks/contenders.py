@@ -9,7 +9,7 @@ import tensorflow as tf
 from ai_edge_quantizer import quantizer
 from ai_edge_quantizer import recipe as stock
 
-from export import conversion, metadata, pipeline, quantization, serving
+from export import conversion, metadata, pipeline, quantization, report, serving
 
 NAIVE = "naive float32"
 NAIVE_QUANTIZED = "naive Optimize.DEFAULT"
@@ -108,7 +108,7 @@ def make(keras: tf.keras.Model, folder: Path) -> list[Contender]:
 def _metadata(recipe: str, ranker: serving.Ranker) -> dict[str, Any]:
     """As much as an export writes, since its bytes count."""
     return {
-        "name": "MovieLens 100k ranker",
+        "name": report.TITLE,
         "version": pipeline.VERSION,
         "license": pipeline.LICENSE,
         "description": "Scores (user, movie) pairs from plain string ids; higher ranks first.",

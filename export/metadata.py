@@ -8,6 +8,7 @@ Two entries stand in the model's own `metadata` list:
 * `RANKER_METADATA`: UTF-8 JSON with everything, read back by `read` below.
 """
 
+import importlib.metadata
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -28,6 +29,11 @@ _NAME, _DESCRIPTION, _VERSION, _LICENSE, _SLOTS = 0, 1, 2, 5, 8
 
 class MetadataError(ValueError):
     """The file holds no metadata of ours, or unreadable metadata."""
+
+
+def versions() -> dict[str, str]:
+    """What a file was made with."""
+    return {name: importlib.metadata.version(name) for name in ("tensorflow", "ranking-exporter")}
 
 
 def add(model_bytes: bytes, content: Mapping[str, Any]) -> bytes:

@@ -1,6 +1,5 @@
 """The pipeline: model, serving, conversion, recipe, parity, gate, publication, in that order."""
 
-import importlib.metadata
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -228,10 +227,7 @@ def _origin(request: Request, trained: _Trained) -> report.Origin:
         ratings_checksum=trained.ratings.checksum,
         seed=request.seed,
         epochs=None if training is None else training.epochs,
-        versions={
-            "tensorflow": tf.__version__,
-            "ranking-exporter": importlib.metadata.version("ranking-exporter"),
-        },
+        versions=metadata.versions(),
         is_movielens=trained.ratings.source.is_movielens,
         preset=request.preset.name,
         oov=request.oov or oov.TRAINED,

@@ -12,6 +12,7 @@ from export.cold_start import ColdStart
 from export.parity import Parity
 
 FORMAT_VERSION = 1
+TITLE = "MovieLens 100k ranker"
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Origin:
     @property
     def title(self) -> str:
         """What the report and the file's metadata are headed with."""
-        return "MovieLens 100k ranker" if self.is_movielens else "Ranker"
+        return TITLE if self.is_movielens else "Ranker"
 
 
 def parity_json(parity: Parity, float32_bytes: int, origin: Origin) -> dict[str, Any]:

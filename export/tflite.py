@@ -73,7 +73,6 @@ def main(
     with console.quiet_libraries() as terminal:
         # TensorFlow takes seconds to import, and writes while it does: not before it is needed.
         from export import command, cuts, pipeline, selection
-        from export.features import command as feature_command
         from export.features import pipeline as feature_pipeline
         from export.oov import check
         from model import data, presets
@@ -89,7 +88,7 @@ def main(
                 "--users": users,
                 "--items": items,
             }
-            feature_command.export(general, [o for o in given if given[o]], terminal, quiet)
+            command.export_features(general, [o for o in given if given[o]], terminal, quiet)
             return
         if features:
             terminal.print("error: --features is for models that are not the tutorial's: --ratings")
@@ -115,7 +114,7 @@ def main(
         except command.MENDABLE as error:
             terminal.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
             raise typer.Exit(2) from error
-        command.export(request, terminal, quiet)
+        command.export_ranker(request, terminal, quiet)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from model import blocks, tables
 from model.blocks import ColumnNames
 from model.ratings import (
     Notice,
+    Pace,
     Ratings,
     RatingsError,
     RatingsSource,
@@ -34,6 +35,7 @@ from model.ratings import (
 __all__ = [
     "ColumnNames",
     "Notice",
+    "Pace",
     "Ratings",
     "RatingsError",
     "columns",

@@ -1,5 +1,6 @@
 """Ratings as training takes them: records, vocabularies with their counts, and the split."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,8 @@ USER = "user_id"
 ITEM = "movie_title"
 LABEL = "user_rating"
 COLUMNS_BATCH = 100_000
+
+NOTICE_SECONDS = 20.0
 
 Notice = Callable[[str], None]
 
@@ -36,6 +39,24 @@ class RatingsSource:
     def is_movielens(self) -> bool:
         """Whether it is MovieLens 100k as the tutorial reads it."""
         return self.kind in ("download", "embedded", "files")
+
+
+class Pace:
+    """Tells every 20 seconds how many rows have been worked on, and how fast."""
+
+    def __init__(self, work: str, notice: Notice) -> None:
+        self._work, self._notice = work, notice
+        self._rows, self._start = 0, time.monotonic()
+        self._said = self._start
+
+    def add(self, rows: int) -> None:
+        """Counts rows that are done."""
+        self._rows += rows
+        now = time.monotonic()
+        if now - self._said > NOTICE_SECONDS:
+            rate = self._rows / (now - self._start)
+            self._notice(f"{self._work}: {self._rows:,} rows, {rate:,.0f} a second")
+            self._said = now
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Ratings of one's own: vocabularies by one counted pass over a table, and its split."""
 
 import hashlib
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from model.ratings import (
     LABEL,
     USER,
     Notice,
+    Pace,
     Ratings,
     RatingsError,
     Split,
@@ -28,7 +28,6 @@ from model.ratings import (
 TEST_SHARE = 5
 # StringLookup keeps this name for its out-of-vocabulary row.
 RESERVED = b"[UNK]"
-NOTICE_SECONDS = 20.0
 
 
 def load(
@@ -52,13 +51,10 @@ def load(
     """
     table = open_table(source, names, data_dir)
     counted = _Counted()
-    start = said = time.monotonic()
+    pace = Pace("counting ids", notice)
     for block in table.blocks():
         counted.add(block)
-        now = time.monotonic()
-        if now - said > NOTICE_SECONDS:
-            notice(f"counting ids: {counted.rows:,} rows, {counted.rows / (now - start):,.0f} a s")
-            said = now
+        pace.add(len(block.labels))
     if counted.rows < 2:
         raise RatingsError(
             f"{source} has {counted.rows} ratings: one to train on and one to test are the least"

@@ -1,7 +1,6 @@
 """Training: the tutorial's recipe, and `python -m model.train`."""
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +19,6 @@ TEST_BATCH = 4096
 SEED = 42
 # Beyond that, tables are read again for each epoch: rows would fill the memory.
 MOST_CACHED_ROWS = 2_000_000
-NOTICE_SECONDS = 20.0
 EXAMPLE_USER = "42"
 EXAMPLE_TITLES = ("M*A*S*H (1970)", "Dances with Wolves (1990)", "Speed (1994)")
 
@@ -114,18 +112,11 @@ class _Rate(tf.keras.callbacks.Callback):
 
     def __init__(self, batch: int, notice: data.Notice) -> None:
         super().__init__()
-        self._batch, self._notice = batch, notice
-        self._rows, self._start = 0, time.monotonic()
-        self._said = self._start
+        self._batch, self._pace = batch, data.Pace("training", notice)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Counts a batch."""
-        self._rows += self._batch
-        now = time.monotonic()
-        if now - self._said > NOTICE_SECONDS:
-            rate = self._rows / (now - self._start)
-            self._notice(f"training: {self._rows:,} rows, {rate:,.0f} a second")
-            self._said = now
+        self._pace.add(self._batch)
 
 
 def example_predictions(model: ranking.MovielensModel) -> list[tuple[str, float]]:

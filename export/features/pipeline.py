@@ -1,6 +1,5 @@
 """The export of a model with named features: check, conversion, recipe, parity, publication."""
 
-import importlib.metadata
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -189,7 +188,7 @@ def _metadata(recipe: Recipe, trained: model.FeatureModel) -> dict[str, Any]:
             }
         },
         "features": _features(trained),
-        "versions": _versions(),
+        "versions": metadata.versions(),
     }
 
 
@@ -199,11 +198,6 @@ def _features(trained: model.FeatureModel) -> dict[str, Any]:
         feature.name: {"dtype": feature.dtype.name, "shape": list(feature.shape)}
         for feature in trained.features
     }
-
-
-def _versions() -> dict[str, str]:
-    own = importlib.metadata.version("ranking-exporter")
-    return {"tensorflow": tf.__version__, "ranking-exporter": own}
 
 
 def _files(
@@ -261,7 +255,7 @@ def _measured(
             }
             for attempt in result.attempts
         ],
-        "versions": _versions(),
+        "versions": metadata.versions(),
     }
 
 
