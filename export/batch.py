@@ -13,6 +13,7 @@ from rich.table import Table
 
 from export import console, flatbuffer, metadata, runtime
 from export.tflite import fail
+from model import progress
 
 if TYPE_CHECKING:
     from export.beam import Job
@@ -85,7 +86,7 @@ def main(
         from export import beam, blocks, bulk
 
         try:
-            with console.Stages(terminal, quiet) as stages:
+            with progress.Stages(terminal, quiet) as stages:
                 stages("reading the footers")
                 asked = beam.Job(
                     bulk.absolute(input_glob),

@@ -10,7 +10,6 @@ from rich.table import Table
 
 from export import (
     agreement,
-    console,
     conversion,
     cuts,
     oov,
@@ -23,7 +22,7 @@ from export import (
 )
 from export.features import card, rows
 from export.features import pipeline as features
-from model import data, presets
+from model import data, presets, progress
 
 # What the user can mend: one line, exit code 2.
 MENDABLE = (
@@ -119,7 +118,7 @@ def _export(
         typer.Exit: nothing was published: 1 where a limit is broken, 2 for wrong use.
     """
     try:
-        with console.Stages(terminal, quiet) as stages:
+        with progress.Stages(terminal, quiet) as stages:
             result = run(request, stages)
     except MENDABLE as error:
         raise _failed(terminal, f"error: {error}", 2) from error

@@ -7,11 +7,9 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
 
 import typer
 from rich.console import Console
-from rich.status import Status
 
 CHATTER_SHOWN = 4000
 
@@ -61,30 +59,3 @@ def quiet_libraries() -> Iterator[Console]:
         finally:
             sys.stderr.flush()
             os.dup2(real, 2)
-
-
-class Stages:
-    """Shows stages of long work: a line for each, and a spinner with the one under way."""
-
-    def __init__(self, terminal: Console, quiet: bool) -> None:
-        self._terminal, self._quiet = terminal, quiet
-        self._status = Status("starting", console=terminal)
-
-    def __enter__(self) -> "Stages":
-        if not self._quiet:
-            self._status.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._status.stop()
-
-    def __call__(self, message: str) -> None:
-        """Begins a stage."""
-        if not self._quiet:
-            self._terminal.print(message, markup=False, highlight=False, soft_wrap=True)
-            self._status.update(message)

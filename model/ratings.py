@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ LABEL = "user_rating"
 COLUMNS_BATCH = 100_000
 
 NOTICE_SECONDS = 20.0
+SHOWN_SECONDS = 0.2
 
 Notice = Callable[[str], None]
 
@@ -41,11 +42,26 @@ class RatingsSource:
         return self.kind in ("download", "embedded", "files")
 
 
-class Pace:
-    """Tells every 20 seconds how many rows have been worked on, and how fast."""
+@runtime_checkable
+class ShowsRows(Protocol):
+    """A `Notice` with a progress bar."""
 
-    def __init__(self, work: str, notice: Notice) -> None:
-        self._work, self._notice = work, notice
+    def rows(self, work: str, done: int, total: int | None, rate: float) -> None:
+        """Moves the bar: rows done, of how many where that is known, and how many a second."""
+
+
+class Pace:
+    """Tells how many rows have been worked on and how fast: a line every 20 seconds, or a bar.
+
+    Args:
+        work: what is being done.
+        notice: told so.
+        total: how many rows there are, where that is known.
+    """
+
+    def __init__(self, work: str, notice: Notice, total: int | None = None) -> None:
+        self._work, self._notice, self._total = work, notice, total
+        self._bar = notice if isinstance(notice, ShowsRows) else None
         self._rows, self._start = 0, time.monotonic()
         self._said = self._start
 
@@ -53,10 +69,14 @@ class Pace:
         """Counts rows that are done."""
         self._rows += rows
         now = time.monotonic()
-        if now - self._said > NOTICE_SECONDS:
-            rate = self._rows / (now - self._start)
+        if now - self._said < (SHOWN_SECONDS if self._bar else NOTICE_SECONDS):
+            return
+        self._said = now
+        rate = self._rows / (now - self._start)
+        if self._bar:
+            self._bar.rows(self._work, self._rows, self._total, rate)
+        else:
             self._notice(f"{self._work}: {self._rows:,} rows, {rate:,.0f} a second")
-            self._said = now
 
 
 @dataclass(frozen=True)

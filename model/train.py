@@ -10,10 +10,9 @@ import numpy as np
 import tensorflow as tf
 import typer
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
-from model import data, distribution, options, presets, ranking
+from model import data, distribution, options, presets, progress, ranking
 
 TEST_BATCH = 4096
 SEED = 42
@@ -58,7 +57,7 @@ def train(
         strategy: spreads the training over devices or machines; the metrics are measured, and
             the model comes back, without it.
         preset: how to train.
-        notice: told every 20 seconds how fast rows are trained on.
+        notice: told how fast rows are trained on.
     """
     epochs = epochs or preset.epochs
     tf.keras.utils.set_random_seed(seed)
@@ -72,7 +71,7 @@ def train(
         tf.keras.callbacks.LambdaCallback(
             on_epoch_end=lambda epoch, logs: on_epoch(epoch + 1, logs["root_mean_squared_error"])
         ),
-        _Rate(preset.batch, notice),
+        _Rate(preset.batch, data.Pace("training", notice, ratings.rows * 4 // 5 * epochs)),
     ]
     if strategy is None:
         model.fit(batches, epochs=epochs, verbose=0, callbacks=callbacks)
@@ -108,11 +107,11 @@ def _batches(
 
 
 class _Rate(tf.keras.callbacks.Callback):
-    """Tells every 20 seconds how many rows a second are trained on."""
+    """Counts the rows that are trained on."""
 
-    def __init__(self, batch: int, notice: data.Notice) -> None:
+    def __init__(self, batch: int, pace: data.Pace) -> None:
         super().__init__()
-        self._batch, self._pace = batch, data.Pace("training", notice)
+        self._batch, self._pace = batch, pace
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Counts a batch."""
@@ -181,7 +180,8 @@ def main(
         spread = None if workers else distribution.strategy_named(strategy)
         output.mkdir(parents=True, exist_ok=True)
         names = data.ColumnNames(user_column, item_column, label_column)
-        loaded = data.load(ratings, data_dir, console.print, names, min_count)
+        with progress.Stages(console) as stages:
+            loaded = data.load(ratings, data_dir, stages, names, min_count)
         if workers:
             # The ratings are prepared by now, which two processes must not do at once.
             distribution.run_workers("model.train", _without_workers(context), workers)
@@ -194,18 +194,16 @@ def main(
     ) as error:
         Console(stderr=True).print(f"error: {error}", markup=False, soft_wrap=True)
         raise typer.Exit(2) from error
-    with Progress(console=console) as progress:
-        task = progress.add_task("training", total=epochs or chosen.epochs)
+    with progress.Stages(console) as stages:
+        stages(f"training on {loaded.rows:,} ratings of {loaded.source}")
         trained, training = train(
             loaded,
             epochs,
             seed,
-            lambda epoch, rmse: progress.update(
-                task, completed=epoch, description=f"epoch {epoch}: RMSE {rmse:.4f}"
-            ),
+            lambda epoch, rmse: stages(f"epoch {epoch}: RMSE {rmse:.4f}"),
             strategy=spread,
             preset=chosen,
-            notice=progress.console.print,
+            notice=stages,
         )
     if not distribution.is_chief(spread):
         return
