@@ -11,7 +11,7 @@ from sklearn.metrics import root_mean_squared_error
 from export import flatbuffer, quantization, serving, weights
 from export.agreement import TOP, Agreement, agreement
 from export.reference import Pairs, Reference
-from export.runtime import Runtime, RuntimeFailure, Session
+from export.runtime import Runtime, RuntimeFailure, Session, on_each
 
 Float32 = npt.NDArray[np.float32]
 
@@ -148,16 +148,16 @@ def measure(
     Raises:
         RuntimeFailure: a runtime can't load or run the file.
     """
-    measured, scores = [], []
-    for runtime in runtimes:
+
+    def one(runtime: Runtime) -> tuple[RuntimeParity, Float32]:
         on_runtime(runtime.name)
-        parity, flat = _one_runtime(model, reference, runtime)
-        measured.append(parity)
-        scores.append(flat)
+        return _one_runtime(model, reference, runtime)
+
+    measured, scores = zip(*on_each(runtimes, one), strict=True)
     return Parity(
         recipe=recipe,
         file=facts(model, ranker, recipe),
-        runtimes=tuple(measured),
+        runtimes=measured,
         runtimes_apart=float(np.ptp(np.stack(scores), axis=0).max()),
         unit=reference.unit,
     )

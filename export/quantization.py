@@ -117,6 +117,7 @@ def apply(recipe: Recipe, float_model: bytes) -> bytes:
         _rewrite(model, "GATHER", 0, tables)
     if dense is not None:
         _rewrite(model, "FULLY_CONNECTED", 1, dense)
+    rewriting.number_tables(model)
     rewriting.count_vocabulary_ids(model)
     rewriting.drop_unused_tensors(model)
     rewriting.drop_empty_quantization(model)

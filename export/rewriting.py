@@ -159,6 +159,18 @@ def shorten_names(model: flatbuffer.Model) -> None:
             tensor.name = names.get(number)
 
 
+def number_tables(model: flatbuffer.Model) -> None:
+    """Numbers hash tables from 0, in the order of their first use.
+
+    The converter's numbers count what the process has made before, which is no part of the model.
+    """
+    numbers: dict[int, int] = {}
+    for _, op, name in flatbuffer.operators(model):
+        if name == "HASHTABLE":
+            table = int(op.builtinOptions.tableId)
+            op.builtinOptions.tableId = numbers.setdefault(table, len(numbers))
+
+
 def count_vocabulary_ids(model: flatbuffer.Model) -> None:
     """Makes the hash tables' values, first, first + 1, …, by RANGE in the initializer.
 

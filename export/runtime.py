@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ import numpy.typing as npt
 from export import messages
 
 Array = npt.NDArray[Any]
+Result = TypeVar("Result")
 
 SHOWN = 60
 """How much of a wrong id is shown."""
@@ -142,6 +144,18 @@ def named(name: str) -> Runtime:
             f"installed: {', '.join(r.name for r in installed())}"
         )
     return runtime
+
+
+def on_each(runtimes: Sequence[Runtime], work: Callable[[Runtime], Result]) -> list[Result]:
+    """Does work on several runtimes side by side: each is a process of its own.
+
+    Not for timings, which others' work would disturb.
+
+    Returns:
+        What came of the work, in the order of the runtimes.
+    """
+    with ThreadPoolExecutor(max(len(runtimes), 1)) as pool:
+        return list(pool.map(work, runtimes))
 
 
 class Session:

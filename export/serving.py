@@ -39,7 +39,7 @@ class Tower:
     """One id feature: its `StringLookup` layer and its embedding table.
 
     Attributes:
-        lookup: the layer itself; id 0 is out-of-vocabulary. None where no id is known.
+        lookup: the layer, made anew; id 0 is out-of-vocabulary. None where no id is known.
         vocabulary: known ids, in the order of rows 1, 2, …
         table: `float32[len(vocabulary) + 1, dimension]`; row 0 is out-of-vocabulary.
     """
@@ -149,7 +149,9 @@ def _tower(name: str, lookup: Any, embedding: Any) -> Tower:
     if not vocabulary:
         # Neither Keras nor any runtime looks up in a table without a key.
         raise ModelError(f"{name} knows no id: give its StringLookup a vocabulary, and train it")
-    return Tower(lookup, vocabulary, _finite(name, embedding.embeddings))
+    # A new one: a loaded layer is traced in another order, and would give other bytes.
+    fresh = tf.keras.layers.StringLookup(vocabulary=list(vocabulary), mask_token=None)
+    return Tower(fresh, vocabulary, _finite(name, embedding.embeddings))
 
 
 def _finite(name: str, weights: Any) -> Float32:

@@ -67,6 +67,8 @@ def main(
             raise fail("--max-bytes and --min-ndcg go with --recipe auto", 2)
         if (features and not model) or (group_by and not features):
             raise fail("--features goes with --model, and --group-by with --features", 2)
+        if model and not model.exists():
+            raise fail(f"no such model: {model}: make one with `python -m model.train`", 2)
         proven_on = tuple(runtime.named(name) for name in runtimes or ()) or runtime.installed()
     except (quantization.UnknownRecipeError, runtime.RuntimeUnavailableError) as error:
         raise fail(str(error), 2) from error

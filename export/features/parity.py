@@ -14,7 +14,7 @@ from export.features.model import FeatureModel, Rows
 from export.features.rows import FeatureRows
 from export.features.serving import SIGNATURE
 from export.parity import Errors
-from export.runtime import Runtime, RuntimeFailure, Session
+from export.runtime import Runtime, RuntimeFailure, Session, on_each
 
 Float32 = npt.NDArray[np.float32]
 Scores = Mapping[str, Float32]
@@ -135,16 +135,17 @@ def measure(
     Raises:
         RuntimeFailure: a runtime can't load or run the file, or gives other shapes or NaN.
     """
-    measured, answers = [], []
-    for runtime in runtimes:
+
+    def one(runtime: Runtime) -> tuple[RuntimeParity, Scores]:
         on_runtime(runtime.name)
         outputs, scores = _one_runtime(content, expected, runtime)
-        measured.append(RuntimeParity(runtime.name, runtime.version, outputs))
-        answers.append(scores)
+        return RuntimeParity(runtime.name, runtime.version, outputs), scores
+
+    measured, answers = zip(*on_each(runtimes, one), strict=True)
     return Parity(
         recipe=recipe,
         file=facts(content, float_model, model),
-        runtimes=tuple(measured),
+        runtimes=measured,
         runtimes_apart={
             name: float(np.ptp(np.stack([one[name] for one in answers]), axis=0).max())
             for name in model.outputs

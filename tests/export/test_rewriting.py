@@ -16,6 +16,7 @@ EDITS: list[Edit] = [
     rewriting.drop_unused_tensors,
     rewriting.drop_empty_quantization,
     rewriting.share_buffers,
+    rewriting.number_tables,
 ]
 
 
@@ -31,8 +32,9 @@ def test_edit_keeps_the_scores(exported: Exported, edit: Edit) -> None:
     model = flatbuffer.read(exported.float_model)
     edit(model)
     file = flatbuffer.write(model)
-    # Conversion leaves no tensor without a use: that edit has work after a recipe alone.
-    assert file != exported.float_model or edit is rewriting.drop_unused_tensors
+    # Conversion leaves no tensor without a use, and a process's first tables are 0 and 1.
+    idle = (rewriting.drop_unused_tensors, rewriting.number_tables)
+    assert file != exported.float_model or edit in idle
     assert np.array_equal(scores(file, exported), scores(exported.float_model, exported))
 
 
@@ -43,6 +45,18 @@ def test_edit_twice_is_edit_once(exported: Exported, edit: Edit) -> None:
     once = flatbuffer.write(model)
     edit(model)
     assert flatbuffer.write(model) == once
+
+
+def test_tables_are_numbered_by_their_first_use(exported: Exported) -> None:
+    model = flatbuffer.read(exported.float_model)
+    makers = [op.builtinOptions for _, op in ops_named(model, "HASHTABLE")]
+    before = [options.tableId for options in makers]
+    for options in makers:
+        options.tableId += 7
+    rewriting.number_tables(model)
+    after = [options.tableId for options in makers]
+    assert list(dict.fromkeys(after)) == [0, 1]
+    assert [before.index(one) for one in before] == [after.index(one) for one in after]
 
 
 def counted_tables(model: flatbuffer.Model) -> int:

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from export import conversion, gate, quantization, runtime, serving
 from model import ranking
-from tests.support import NEWEST, RECIPES, RUNTIMES, Array, Exported, warm
+from tests.support import RECIPES, RUNTIMES, Array, Exported, warm
 
 USER_ROW = 3
 
@@ -204,18 +204,12 @@ def test_truncated_saved_model(saved_model: Path, tmp_path: Path, name: str) -> 
         serving.load(damaged)
 
 
-def test_saved_model_gives_the_same_scores(saved_model: Path, exported: Exported) -> None:
-    """Trained in another process, saved and loaded: each recipe scores exactly as made here."""
+def test_saved_model_gives_the_same_bytes(saved_model: Path, exported: Exported) -> None:
+    """Trained in another process, saved and loaded: each recipe's file is what is made here."""
     ranker = serving.ranker_of(serving.load(saved_model / "saved_model"))
     float_model = conversion.of_ranker(ranker)
-    pairs = exported.reference.test
     for name, kind in quantization.RECIPES.items():
-        scores = []
-        for file in (quantization.apply(kind, float_model), exported.files[name]):
-            with warm(NEWEST).open(file) as one:
-                inputs = {"user_id": pairs.users, "movie_title": pairs.candidates}
-                scores.append(one.run("score", **inputs)["score"])
-        assert np.array_equal(scores[0], scores[1])
+        assert quantization.apply(kind, float_model) == exported.files[name]
 
 
 def test_small_catalogue_works(exported: Exported) -> None:

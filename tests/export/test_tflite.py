@@ -23,7 +23,7 @@ from export import (
     tflite,
 )
 from model import data
-from tests.support import NEWEST, RUNTIMES, Array, Exported, WholeRun, ops_named, python, warm
+from tests.support import NEWEST, RUNTIMES, Array, Exported, WholeRun, python, warm
 
 Run: TypeAlias = Callable[..., tuple[int, str, str]]
 
@@ -151,17 +151,9 @@ def known_ratings(
 
 
 def comparable(file: bytes) -> bytes:
-    """A file without what it says of its origin, and with its hash tables numbered from 1.
-
-    TensorFlow numbers tables by how many things a process made before: here many, for other
-    tests. Two runs of one command number them alike.
-    """
+    """A file without what it says of its origin."""
     model = flatbuffer.read(file)
     model.metadata = model.description = None
-    numbers: dict[int, int] = {}
-    for _, op in ops_named(model, "HASHTABLE"):
-        options = op.builtinOptions
-        options.tableId = numbers.setdefault(options.tableId, len(numbers) + 1)
     rewriting.share_buffers(model)
     return flatbuffer.write(model)
 
