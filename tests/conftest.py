@@ -107,21 +107,20 @@ def background(
     """
     wanted = {name for item in request.session.items for name in _fixtures(item)}
     folder = tmp_path_factory.mktemp("background")
-    options = ("--ratings", "embedded")
+    export = ("-m", "export.tflite", "--runtime", support.NEWEST, "--output-dir")
+    embedded = ("--ratings", "embedded")
     commands = {
-        "saved_model": ("-m", "model.train", "--output", str(folder / "saved_model")),
-        "whole_run": (
-            *("-m", "export.tflite", "--runtime", support.NEWEST),
-            *("--output-dir", str(folder / "whole_run")),
-        ),
+        "saved_model": ("-m", "model.train", "--output", str(folder / "saved_model"), *embedded),
+        "whole_run": (*export, str(folder / "whole_run"), *embedded),
+        "own_run": (*export, str(folder / "own_run"), *support.own_ratings(folder)),
     }
     with ThreadPoolExecutor(max_workers=1) as executor:
         runs: Background = {}
         if wanted & commands.keys():
             # Two processes must not prepare the ratings at once.
             request.getfixturevalue("ratings")
-        for name in sorted(wanted & commands.keys()):
-            run = executor.submit(support.python, *commands[name], *options, timeout=900)
+        for name in (name for name in commands if name in wanted):
+            run = executor.submit(support.python, *commands[name], timeout=900)
             runs[name] = (folder / name, run)
         yield runs
         executor.shutdown(cancel_futures=True)
@@ -144,6 +143,13 @@ def saved_model(background: Background) -> Path:
 def whole_run(background: Background) -> WholeRun:
     """One export as a user runs it: trained, proven on the whole catalogue, published."""
     folder, running = background["whole_run"]
+    return folder, running.result()
+
+
+@pytest.fixture(scope="session")
+def own_run(background: Background) -> WholeRun:
+    """An export of made ratings with other columns and labels, and of cut vocabularies."""
+    folder, running = background["own_run"]
     return folder, running.result()
 
 

@@ -121,6 +121,22 @@ def python(*arguments: str, timeout: float = 300) -> "subprocess.CompletedProces
     )
 
 
+def own_ratings(folder: Path) -> tuple[str, ...]:
+    """Made ratings with other columns and labels: the options that export them, cut."""
+    random = np.random.default_rng(0)
+    users, tracks = random.integers(0, 40, 4000), random.integers(0, 60, 4000)
+    seconds = 100 + 20 * np.sin(users) + 60 * np.cos(tracks) + random.normal(0, 5, 4000)
+    rows = zip(users, tracks, seconds, strict=True)
+    lines = (f"{second:.1f},listener-{user:02},track № {track:02}" for user, track, second in rows)
+    (folder / "plays.csv").write_text("seconds,listener,track\n" + "\n".join(lines), "utf-8")
+    (folder / "listeners.txt").write_text("listener-07\n")
+    return (
+        *("--ratings", str(folder / "plays.csv"), "--epochs", "30"),
+        *("--user-column", "listener", "--item-column", "track", "--label-column", "seconds"),
+        *("--users", str(folder / "listeners.txt"), "--items", "top:50", "--oov", "mean"),
+    )
+
+
 def string_bytes(values: list[bytes]) -> npt.NDArray[np.uint8]:
     """A string tensor's buffer, as TFLite lays it out: count, offsets, bytes."""
     head = 4 * (len(values) + 2)

@@ -86,6 +86,7 @@ def test_another_seed_splits_otherwise(
     assert not np.array_equal(other["user_id"], test_columns["user_id"][:100])
 
 
+@pytest.mark.slow
 def test_grouplens_zip_gives_the_same_ratings(
     ratings: data.Ratings, grouplens: Path, tmp_path: Path
 ) -> None:
@@ -95,6 +96,16 @@ def test_grouplens_zip_gives_the_same_ratings(
     assert loaded.checksum == ratings.checksum
     assert loaded.source.kind == "files"
     assert "ml-100k.zip" in loaded.source.detail
+    assert len(notices) == 1 and "preparing" in notices[0]
+
+
+def test_grouplens_zip(small: Path, tmp_path: Path) -> None:
+    notices: list[str] = []
+    archive = zipped(small, tmp_path / "ml-100k.zip")
+    loaded = data.load(str(archive), tmp_path / "tfds", notices.append)
+    assert loaded.rows == SOME_RATINGS
+    assert loaded.checksum == data.load(str(small), tmp_path / "tfds").checksum
+    assert loaded.source.kind == "files" and "ml-100k.zip" in loaded.source.detail
     assert len(notices) == 1 and "preparing" in notices[0]
 
 

@@ -2,8 +2,6 @@
 
 import json
 import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -31,34 +29,26 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def spread(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
-    """What the command writes by each strategy, both at once."""
-    folder = tmp_path_factory.mktemp("spread")
-    ways = {"mirrored": (), "multiworker": ("--workers", "2")}
-
-    def run(name: str) -> Path:
-        output = folder / name
-        options = ("--ratings", str(table), "--epochs", str(EPOCHS), "--output", str(output))
-        done = python("-m", "model.train", *options, "--strategy", name, *ways[name])
-        assert done.returncode == 0, done.stderr
-        return output
-
-    with ThreadPoolExecutor() as pool:
-        yield dict(zip(ways, pool.map(run, ways), strict=True))
-
-
-@pytest.mark.parametrize("name", ["mirrored", "multiworker"])
+@pytest.mark.parametrize(
+    ("name", "workers"),
+    [
+        ("mirrored", ()),
+        pytest.param("multiworker", ("--workers", "2"), marks=pytest.mark.slow),
+    ],
+)
 def test_metrics_are_those_of_one_worker(
-    spread: dict[str, Path], table: Path, name: str, tmp_path: Path
+    table: Path, name: str, workers: tuple[str, ...], tmp_path: Path
 ) -> None:
-    _, alone = train.train(data.load(str(table), tmp_path), EPOCHS)
-    together = json.loads((spread[name] / "metrics.json").read_text())
+    options = ("--ratings", str(table), "--epochs", str(EPOCHS), "--output", str(tmp_path))
+    done = python("-m", "model.train", *options, "--strategy", name, *workers)
+    assert done.returncode == 0, done.stderr
+    together = json.loads((tmp_path / "metrics.json").read_text())
+    _, alone = train.train(data.load(str(table)), EPOCHS)
     assert together["test_rmse"] == pytest.approx(alone.test_rmse, abs=TOLERANCE)
     assert together["test_loss"] == pytest.approx(alone.test_loss, abs=TOLERANCE)
     # Training did something: labels from 1 to 5, and predictions near 0 before it.
     assert alone.test_rmse < 2.5
-    assert (spread[name] / "saved_model" / "saved_model.pb").is_file()
+    assert (tmp_path / "saved_model" / "saved_model.pb").is_file()
 
 
 @pytest.mark.parametrize(
