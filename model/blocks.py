@@ -116,7 +116,7 @@ def _file_table(source: str, files: list[Path], names: ColumnNames) -> Table:
     with _clear_errors(source):
         data = pa_dataset.dataset(
             [str(path) for path in files],
-            format="parquet" if kinds.pop() else _csv_format(files, names),
+            format=_parquet_format() if kinds.pop() else _csv_format(files, names),
         )
     _check_columns(source, data.schema.names, names)
 
@@ -131,6 +131,12 @@ def _file_table(source: str, files: list[Path], names: ColumnNames) -> Table:
 
     detail = f"{source} ({len(files)} file{'s' if len(files) > 1 else ''})"
     return Table(RatingsSource("table", detail), blocks)
+
+
+def _parquet_format() -> Any:
+    # Else a file's columns stay in memory until its end.
+    options = pa_dataset.ParquetFragmentScanOptions(pre_buffer=False, use_buffered_stream=True)
+    return pa_dataset.ParquetFileFormat(default_fragment_scan_options=options)
 
 
 def _csv_format(files: list[Path], names: ColumnNames) -> Any:

@@ -1,13 +1,13 @@
 """Ratings of one's own: vocabularies by one counted pass over a table, and its split."""
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.compute as pc
 import tensorflow as tf
 
@@ -28,6 +28,8 @@ from model.ratings import (
 TEST_SHARE = 5
 # StringLookup keeps this name for its out-of-vocabulary row.
 RESERVED = b"[UNK]"
+# Counts of blocks that are kept before they are summed up.
+MOST_ENTRIES = 500_000
 
 
 def load(
@@ -59,11 +61,12 @@ def load(
         raise RatingsError(
             f"{source} has {counted.rows} ratings: one to train on and one to test are the least"
         )
-    for counts in (counted.users, counted.items):
+    users, items = counted.users.by_id(), counted.items.by_id()
+    for counts in (users, items):
         if counts.pop(RESERVED, 0):
             notice(f"the id {RESERVED.decode()} is taken as out-of-vocabulary")
-    user_ids, user_counts = vocabulary(counted.users, min_count)
-    titles, title_counts = vocabulary(counted.items, min_count)
+    user_ids, user_counts = vocabulary(users, min_count)
+    titles, title_counts = vocabulary(items, min_count)
     for kind, ids in (("user", user_ids), ("item", titles)):
         if not len(ids):
             raise RatingsError(f"{source}: no {kind} has {min_count} ratings: lower --min-count")
@@ -85,8 +88,7 @@ class _Counted:
 
     def __init__(self) -> None:
         self.rows = 0
-        self.users: Counter[bytes] = Counter()
-        self.items: Counter[bytes] = Counter()
+        self.users, self.items = _Counts(), _Counts()
         # A digest for each kind of thing, so that it doesn't matter where blocks end.
         self._digests = [hashlib.sha256() for _ in range(5)]
 
@@ -95,16 +97,48 @@ class _Counted:
         for place, (ids, counts) in enumerate(
             ((block.users, self.users), (block.items, self.items))
         ):
-            lengths = pc.binary_length(ids).to_numpy(zero_copy_only=False)
-            self._digests[2 * place].update(np.asarray(lengths, np.int64).tobytes())
-            self._digests[2 * place + 1].update(b"".join(_bytes(ids)))
-            for entry in pc.value_counts(ids).to_pylist():
-                counts[entry["values"].encode()] += entry["counts"]
+            counts.add(ids)
+            # Arrow's own layout: where each string begins, and all of their bytes.
+            _, offsets, content = ids.buffers()
+            ends = np.frombuffer(offsets, np.int32)[ids.offset : ids.offset + len(ids) + 1]
+            self._digests[2 * place].update(np.diff(ends).astype(np.int64).tobytes())
+            if ends[-1] > ends[0]:
+                self._digests[2 * place + 1].update(memoryview(content)[ends[0] : ends[-1]])
         self._digests[4].update(block.labels.tobytes())
 
     @property
     def checksum(self) -> str:
         return hashlib.sha256(b"".join(d.digest() for d in self._digests)).hexdigest()
+
+
+class _Counts:
+    """How often each id occurs; as Arrow tables, summed up now and then."""
+
+    def __init__(self) -> None:
+        self._parts: list[Any] = []
+        self._entries = 0
+
+    def add(self, ids: Any) -> None:
+        """Counts a block's ids, Arrow `string[n]`."""
+        found = pc.value_counts(ids)
+        self._parts.append(pa.table({"id": found.field("values"), "count": found.field("counts")}))
+        self._entries += len(found)
+        if self._entries > MOST_ENTRIES:
+            self._parts = [self._summed()]
+            # Later the more there are, or a long table would be summed over and over.
+            self._entries = -len(self._parts[0])
+
+    def _summed(self) -> Any:
+        table = pa.concat_tables(self._parts).group_by("id").aggregate([("count", "sum")])
+        return table.rename_columns(["count" if "count" in c else "id" for c in table.column_names])
+
+    def by_id(self) -> dict[bytes, int]:
+        """The counts by the ids' UTF-8 bytes."""
+        if not self._parts:
+            return {}
+        summed = self._summed()
+        ids = summed.column("id").cast(pa.binary()).to_pylist()
+        return dict(zip(ids, summed.column("count").to_pylist(), strict=True))
 
 
 def _bytes(ids: Any) -> list[bytes]:
