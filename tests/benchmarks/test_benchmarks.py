@@ -1,9 +1,11 @@
 """The benchmarks' arithmetic; their numbers are for `python -m benchmarks.latency` to measure."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from benchmarks import goals, made, profile, timing, yardsticks
+from benchmarks import goals, made, profile, streaming, timing, yardsticks
 from export import flatbuffer, runtime
 from tests import support
 from tests.support import Exported
@@ -47,3 +49,11 @@ def test_graph_is_cut_short(exported: Exported) -> None:
     with runtime.named(support.NEWEST).open(shorter[0]) as session:
         assert list(session.signatures) == ["rank"]
     assert len(flatbuffer.read(shorter[0]).signatureDefs) == 1
+
+
+def test_made_ratings_are_read_whole(tmp_path: Path) -> None:
+    streaming.write_ratings(tmp_path / "ratings.parquet", 50)
+    measured = streaming.measure(tmp_path / "ratings.parquet")
+    assert measured.rows == 50
+    assert measured.counted > 0 and measured.read > 0
+    assert measured.peak_mib >= measured.start_mib > 0
