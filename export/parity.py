@@ -143,17 +143,15 @@ def measure(
         ranker: the trained parts.
         reference: Keras's scores.
         runtimes: which to run.
-        on_runtime: told each runtime's name before its turn.
+        on_runtime: told each runtime's name before they begin.
 
     Raises:
         RuntimeFailure: a runtime can't load or run the file.
     """
-
-    def one(runtime: Runtime) -> tuple[RuntimeParity, Float32]:
+    for runtime in runtimes:
         on_runtime(runtime.name)
-        return _one_runtime(model, reference, runtime)
-
-    measured, scores = zip(*on_each(runtimes, one), strict=True)
+    answers = on_each(runtimes, lambda runtime: _one_runtime(model, reference, runtime))
+    measured, scores = zip(*answers, strict=True)
     return Parity(
         recipe=recipe,
         file=facts(model, ranker, recipe),

@@ -55,6 +55,7 @@ class Stages:
         """Moves the bar: rows done, of how many where that is known, and how many a second."""
         if work != self._work:
             self._work, self._task = work, self._begin(work)
+            self._said = time.monotonic()
         pace = f"{done:,} rows, {rate:,.0f} a second"
         known = None if total is None else max(total, done)
         self._bar.update(self._task, completed=done, total=known, pace=pace)

@@ -130,14 +130,15 @@ def measure(
         model: the trained model.
         expected: Keras's scores.
         runtimes: which to run.
-        on_runtime: told each runtime's name before its turn.
+        on_runtime: told each runtime's name before they begin.
 
     Raises:
         RuntimeFailure: a runtime can't load or run the file, or gives other shapes or NaN.
     """
+    for runtime in runtimes:
+        on_runtime(runtime.name)
 
     def one(runtime: Runtime) -> tuple[RuntimeParity, Scores]:
-        on_runtime(runtime.name)
         outputs, scores = _one_runtime(content, expected, runtime)
         return RuntimeParity(runtime.name, runtime.version, outputs), scores
 
