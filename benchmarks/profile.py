@@ -25,6 +25,17 @@ class OpTime:
     alone: float
 
 
+@dataclass(frozen=True)
+class Profile:
+    """One signature of one file on one runtime, op by op."""
+
+    file: str
+    runtime: str
+    signature: str
+    candidates: int
+    ops: list[OpTime]
+
+
 def cut(model_bytes: bytes, signature: str, ops: int) -> tuple[bytes, str] | None:
     """A model whose only signature ends early.
 

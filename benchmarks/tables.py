@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from benchmarks import contenders, goals, yardsticks
+from benchmarks.profile import OpTime
 from benchmarks.timing import Key, Times, ratio
 from export.runtime import Runtime, named
 
@@ -62,6 +64,18 @@ def goals_markdown(reached: Sequence[goals.Goal]) -> str:
     return markdown(("goal", "where", "measured", "limit", ""), map(_goal_row, reached))
 
 
+WHY = """\
+- `score` is slower by the ADD of two halves of the first layer, which `rank` and `recommend` share
+  with it ([decision 0004](decisions/0004-one-first-layer.md) has what else was measured).
+- `rank` and `recommend` still do three quarters of naive scoring's multiply-adds: the candidates'
+  half of the first layer, and the second layer. The ADD and TOPK_V2, which naive scoring has not,
+  come on top. Less work needs the candidates' half in the file, which is the folded recipe
+  ([decision 0006](decisions/0006-no-folded-recipe.md)).
+- Cold start: at the first run the delegate packs the weights of all three signatures' graphs, where
+  the naive file has one.
+"""
+
+
 def latency_document(
     results: Results, reached: Sequence[goals.Goal], runtimes: Sequence[str]
 ) -> str:
@@ -94,16 +108,29 @@ def latency_document(
         _starts(results),
         "## The machine's limit\n",
         _limit(results),
-        "## Where `rank` spends its time\n",
-        "The default recipe, 10,000 candidates, milliseconds. Neither Python class has a profiler: "
-        "each line is the time of the graph cut after that op, less the line before, of the least "
-        "disturbed turn. XNNPACK joins ops, and a cut makes it write what it would have kept: "
-        "lines below zero mean no more than that.\n",
+        "## Where the time goes, and why goals are missed\n",
+        "Neither Python class has a profiler: each line is the time of the graph cut after that "
+        "op, less the line before, of the least disturbed turn, in milliseconds. XNNPACK joins ops, "
+        "and a cut makes it write what it would have kept: lines below zero mean no more than "
+        "that. Ops of less than a hundredth of the whole stand together.\n",
+        WHY,
     ]
-    for runtime, ops in results.profile.items():
-        rows = [(f"`{op.op}`", f"{op.upto:.3f}", f"{op.alone:+.3f}") for op in ops]
-        parts += [f"### {runtime}\n", markdown(("op", "up to here", "this op"), rows)]
+    for one in results.profiles:
+        title = f"{one.file}, `{one.signature}`, {one.candidates:,}, {one.runtime}"
+        rows = [(op, f"{upto:.3f}", f"{alone:+.3f}") for op, upto, alone in _merged(one.ops)]
+        parts += [f"### {title}\n", markdown(("op", "up to here", "this op"), rows)]
     return "\n".join(parts)
+
+
+def _merged(ops: list[OpTime]) -> Iterator[tuple[str, float, float]]:
+    """The ops' names, times up to them and of their own; neighbours that hardly count as one."""
+    least = max((op.upto for op in ops), default=0.0) / 100
+    for small, group in itertools.groupby(ops, key=lambda op: abs(op.alone) < least):
+        run = list(group)
+        if small and len(run) > 1:
+            yield f"{len(run)} others", run[-1].upto, sum(op.alone for op in run)
+        else:
+            yield from ((f"`{op.op}`", op.upto, op.alone) for op in run)
 
 
 def _sizes(results: Results) -> str:

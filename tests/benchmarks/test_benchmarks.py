@@ -5,10 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import goals, made, profile, streaming, timing, yardsticks
+from benchmarks import goals, made, profile, streaming, tables, timing, yardsticks
 from export import flatbuffer, runtime
 from tests import support
 from tests.support import Exported
+
+SOME_OPS = [("A", 50.0, 50.0), ("B", 50.25, 0.25), ("C", 50.5, 0.25), ("D", 100.0, 49.5)]
+SOME_OPS += [("E", 100.1, 0.1)]
 
 
 def times(*rounds: float) -> timing.Times:
@@ -57,3 +60,13 @@ def test_made_ratings_are_read_whole(tmp_path: Path) -> None:
     assert measured.rows == 50
     assert measured.counted > 0 and measured.read > 0
     assert measured.peak_mib >= measured.start_mib > 0
+
+
+def test_small_neighbours_stand_together() -> None:
+    ops = [profile.OpTime(op, upto, alone) for op, upto, alone in SOME_OPS]
+    assert list(tables._merged(ops)) == [
+        ("`A`", 50.0, 50.0),
+        ("2 others", 50.5, 0.5),
+        ("`D`", 100.0, 49.5),
+        ("`E`", 100.1, 0.1),
+    ]
