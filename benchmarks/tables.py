@@ -110,8 +110,8 @@ def latency_document(
         _limit(results),
         "## Where the time goes, and why goals are missed\n",
         "Neither Python class has a profiler: each line is the time of the graph cut after that "
-        "op, less the line before, of the least disturbed turn, in milliseconds. XNNPACK joins ops, "
-        "and a cut makes it write what it would have kept: lines below zero mean no more than "
+        "op, less the line before, of the least disturbed turn, in milliseconds. XNNPACK joins "
+        "ops, and a cut makes it write what it would have kept: lines below zero mean no more than "
         "that. Ops of less than a hundredth of the whole stand together.\n",
         WHY,
     ]
