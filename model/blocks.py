@@ -224,6 +224,8 @@ def _ids(source: str, name: str, values: Any, first: int) -> Any:
     elif pa.types.is_nested(values.type):
         raise RatingsError(f"{source}: column {name!r} holds {values.type}, which is no id")
     ids = pc.cast(values, pa.string())
+    # Parquet's strings are taken as they are: what is no UTF-8 would show in training alone.
+    ids.validate(full=True)
     bad = pc.or_kleene(pc.is_null(ids), pc.equal(ids, ""))
     _refuse(source, name, pc.fill_null(bad, True), first, "is missing or empty")
     _refuse(source, name, pc.ends_with(ids, "\0"), first, "ends in a NUL character")

@@ -119,6 +119,16 @@ def test_blocks_do_not_show(
         assert test[USER].tolist() == data.columns(whole.split(seed).test)[USER].tolist()
 
 
+def test_parquet_strings_that_are_no_utf8(tmp_path: Path) -> None:
+    binary = pa.array([b"a", b"\xff\xfe", b"c"], pa.binary())
+    ids = pa.Array.from_buffers(pa.string(), len(binary), binary.buffers())
+    items, labels = pa.array(["x", "y", "z"]), pa.array([1.0, 2.0, 3.0])
+    columns = {"user_id": ids, "movie_title": items, "user_rating": labels}
+    pa.parquet.write_table(pa.table(columns), tmp_path / "r.parquet")
+    with pytest.raises(RatingsError, match=r"can't be read: Invalid UTF8 sequence .* index 1"):
+        data.load(str(tmp_path / "r.parquet"))
+
+
 def test_a_name_of_tfds(ratings: data.Ratings) -> None:
     builder_dir = Path("~/tensorflow_datasets/movielens_embedded").expanduser()
     names = ColumnNames("user_id", "movie_title", "user_rating")
