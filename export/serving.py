@@ -39,7 +39,7 @@ class Tower:
     """One id feature: its `StringLookup` layer and its embedding table.
 
     Attributes:
-        lookup: the layer, made anew; id 0 is out-of-vocabulary. None where no id is known.
+        lookup: the layer itself; id 0 is out-of-vocabulary. None where no id is known.
         vocabulary: known ids, in the order of rows 1, 2, …
         table: `float32[len(vocabulary) + 1, dimension]`; row 0 is out-of-vocabulary.
     """
@@ -149,9 +149,7 @@ def _tower(name: str, lookup: Any, embedding: Any) -> Tower:
     if not vocabulary:
         # Neither Keras nor any runtime looks up in a table without a key.
         raise ModelError(f"{name} knows no id: give its StringLookup a vocabulary, and train it")
-    # A new one: a loaded layer is traced in another order, and would give other bytes.
-    fresh = tf.keras.layers.StringLookup(vocabulary=list(vocabulary), mask_token=None)
-    return Tower(fresh, vocabulary, _finite(name, embedding.embeddings))
+    return Tower(lookup, vocabulary, _finite(name, embedding.embeddings))
 
 
 def _finite(name: str, weights: Any) -> Float32:
@@ -180,6 +178,14 @@ def _dense(layer: Any) -> DenseLayer:
     return DenseLayer(kernel, bias, relu=activation == "relu")
 
 
+def _fresh(lookup: Any) -> Any:
+    """A look-up made anew: a loaded one is traced in another order, and would give other bytes."""
+    if lookup is None:
+        return None
+    vocabulary = lookup.get_vocabulary(include_special_tokens=False)
+    return tf.keras.layers.StringLookup(vocabulary=vocabulary, mask_token=None)
+
+
 class ServingModule(tf.Module):
     """The signatures. All keep the StringLookup layers, so ids go in as strings.
 
@@ -191,7 +197,7 @@ class ServingModule(tf.Module):
         super().__init__()
         self._ranker = ranker
         # The lookups' tables are resources that a SavedModel must track.
-        self._lookups = [ranker.users.lookup, ranker.candidates.lookup]
+        self._lookups = [_fresh(ranker.users.lookup), _fresh(ranker.candidates.lookup)]
         self._tables = [tf.constant(t.table) for t in (ranker.users, ranker.candidates)]
         self._kernels = [tf.constant(layer.kernel) for layer in ranker.dense]
         self._biases = [tf.constant(layer.bias) for layer in ranker.dense]

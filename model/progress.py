@@ -1,13 +1,9 @@
 """Progress on the terminal: a line for each stage, and a bar for the one under way."""
 
-import time
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
-
-# Between lines about rows, where a log takes the place of a terminal.
-LINE_SECONDS = 20.0
 
 
 class Stages:
@@ -31,7 +27,11 @@ class Stages:
             disable=quiet or not terminal.is_terminal,
         )
         self._work, self._task = "", self._begin("starting")
-        self._said = time.monotonic()
+
+    @property
+    def has_bar(self) -> bool:
+        """Whether rows are shown by a bar: not in a log."""
+        return self._terminal.is_terminal
 
     def __enter__(self) -> "Stages":
         self._bar.start()
@@ -51,18 +51,12 @@ class Stages:
             self._terminal.print(message, markup=False, highlight=False, soft_wrap=True)
         self._work, self._task = "", self._begin(message)
 
-    def rows(self, work: str, done: int, total: int | None, rate: float) -> None:
-        """Moves the bar: rows done, of how many where that is known, and how many a second."""
+    def rows(self, work: str, done: int, total: int | None, pace: str) -> None:
+        """Moves the bar: rows done, of how many where that is known, and both in words."""
         if work != self._work:
             self._work, self._task = work, self._begin(work)
-            self._said = time.monotonic()
-        pace = f"{done:,} rows, {rate:,.0f} a second"
         known = None if total is None else max(total, done)
         self._bar.update(self._task, completed=done, total=known, pace=pace)
-        now = time.monotonic()
-        if not (self._terminal.is_terminal or self._quiet) and now - self._said > LINE_SECONDS:
-            self._said = now
-            self._terminal.print(f"{work}: {pace}", markup=False, highlight=False, soft_wrap=True)
 
     def _begin(self, description: str) -> TaskID:
         for task in self._bar.task_ids:

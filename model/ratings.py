@@ -44,10 +44,14 @@ class RatingsSource:
 
 @runtime_checkable
 class ShowsRows(Protocol):
-    """A `Notice` with a progress bar."""
+    """A `Notice` that may have a progress bar."""
 
-    def rows(self, work: str, done: int, total: int | None, rate: float) -> None:
-        """Moves the bar: rows done, of how many where that is known, and how many a second."""
+    @property
+    def has_bar(self) -> bool:
+        """Whether there is one: a log has none."""
+
+    def rows(self, work: str, done: int, total: int | None, pace: str) -> None:
+        """Moves the bar: rows done, of how many where that is known, and both in words."""
 
 
 class Pace:
@@ -61,7 +65,7 @@ class Pace:
 
     def __init__(self, work: str, notice: Notice, total: int | None = None) -> None:
         self._work, self._notice, self._total = work, notice, total
-        self._bar = notice if isinstance(notice, ShowsRows) else None
+        self._bar = notice if isinstance(notice, ShowsRows) and notice.has_bar else None
         self._rows, self._start = 0, time.monotonic()
         self._said = self._start
 
@@ -72,11 +76,11 @@ class Pace:
         if now - self._said < (SHOWN_SECONDS if self._bar else NOTICE_SECONDS):
             return
         self._said = now
-        rate = self._rows / (now - self._start)
+        pace = f"{self._rows:,} rows, {self._rows / (now - self._start):,.0f} a second"
         if self._bar:
-            self._bar.rows(self._work, self._rows, self._total, rate)
+            self._bar.rows(self._work, self._rows, self._total, pace)
         else:
-            self._notice(f"{self._work}: {self._rows:,} rows, {rate:,.0f} a second")
+            self._notice(f"{self._work}: {pace}")
 
 
 @dataclass(frozen=True)

@@ -129,20 +129,21 @@ class _Counts:
             self._entries = -len(self._parts[0])
 
     def _summed(self) -> Any:
-        table = pa.concat_tables(self._parts).group_by("id").aggregate([("count", "sum")])
-        return table.rename_columns(["count" if "count" in c else "id" for c in table.column_names])
+        summed = pa.concat_tables(self._parts).group_by("id").aggregate([("count", "sum")])
+        return summed.select(["id", "count_sum"]).rename_columns(["id", "count"])
 
     def by_id(self) -> dict[bytes, int]:
         """The counts by the ids' UTF-8 bytes."""
         if not self._parts:
             return {}
         summed = self._summed()
-        ids = summed.column("id").cast(pa.binary()).to_pylist()
-        return dict(zip(ids, summed.column("count").to_pylist(), strict=True))
+        return dict(
+            zip(_bytes(summed.column("id")), summed.column("count").to_pylist(), strict=True)
+        )
 
 
 def _bytes(ids: Any) -> list[bytes]:
-    return [one.encode() for one in ids.to_pylist()]
+    return list(ids.cast(pa.binary()).to_pylist())
 
 
 def _split(table: Table, rows: int, seed: int) -> Split:

@@ -119,9 +119,10 @@ def background(
         if wanted & commands.keys():
             # Two processes must not prepare the ratings at once.
             request.getfixturevalue("ratings")
-        for name in (name for name in commands if name in wanted):
-            run = executor.submit(support.python, *commands[name], timeout=900)
-            runs[name] = (folder / name, run)
+        for name, command in commands.items():
+            if name in wanted:
+                run = executor.submit(support.python, *command, timeout=900)
+                runs[name] = (folder / name, run)
         yield runs
         executor.shutdown(cancel_futures=True)
 

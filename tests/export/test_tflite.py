@@ -158,12 +158,6 @@ def comparable(file: bytes) -> bytes:
     return flatbuffer.write(model)
 
 
-def scores_of(file: bytes, exported: Exported) -> Array:
-    pairs = exported.reference.test
-    with warm(NEWEST).open(file) as session:
-        return session.run("score", user_id=pairs.users, movie_title=pairs.candidates)["score"]
-
-
 @pytest.mark.usefixtures("cut_down", "known_ratings")
 def test_broken_limit_publishes_nothing(
     run: Run, saved_model: Path, earlier: Path, monkeypatch: pytest.MonkeyPatch

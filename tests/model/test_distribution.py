@@ -19,7 +19,7 @@ TOLERANCE = 1e-4
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Made ratings."""
+    """Made ratings: 9,600 to train on, so that an epoch has a batch of 8,192 and a short one."""
     random = np.random.default_rng(0)
     users, items = random.integers(0, 50, ROWS), random.integers(0, 60, ROWS)
     labels = 1 + (users + items) % 5

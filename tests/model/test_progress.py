@@ -8,7 +8,7 @@ from rich.console import Console
 from model import progress, ratings
 
 
-def shown(terminal: bool, quiet: bool = False, pause: float = 0.0) -> tuple[str, list[str]]:
+def shown(terminal: bool, quiet: bool = False) -> tuple[str, list[str]]:
     """What is written of two stages, the second with rows, and the notices of a plain listener."""
     stream, notices = io.StringIO(), list[str]()
     console = Console(file=stream, force_terminal=terminal, width=100)
