@@ -1,7 +1,6 @@
 """How files grow with the catalogue and the users: `python -m benchmarks.growth`."""
 
 import json
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks import growth_document, made
+from benchmarks import apart, growth_document, made
 from benchmarks.goals import Goal
 from benchmarks.latency import Catalogue
 from benchmarks.timing import Key, Task, Times, interleaved, summary
@@ -169,9 +168,7 @@ def _made(kind: str, size: int, folder: Path) -> Made:
     """Converts in a new process, unless it has been done before."""
     note = folder / f"{size}-{kind.replace(' ', '-')}.json"
     if not note.exists():
-        command = [sys.executable, "-m", "benchmarks.made", kind, str(size), str(folder)]
-        run = subprocess.run(command, capture_output=True, text=True, check=True)
-        note.write_text(run.stdout.splitlines()[-1])
+        note.write_text(apart.last_line("benchmarks.made", kind, str(size), str(folder)))
     return Made(kind=kind, size=size, **json.loads(note.read_text()))
 
 

@@ -6,7 +6,6 @@ is made in a process of its own, whose peak memory is then known.
 
 import itertools
 import json
-import resource
 import sys
 import time
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from benchmarks import contenders
+from benchmarks import apart, contenders
 from export import conversion, quantization, serving
 from export.serving import DenseLayer, Ranker, Tower
 
@@ -147,9 +146,7 @@ def write(kind: str, count: int, folder: Path) -> dict[str, Any]:
     for name, content in files.items():
         paths[name] = str(folder / f"{count}-{name.replace(' ', '-')}.tflite")
         Path(paths[name]).write_bytes(content)
-    # Kilobytes on Linux.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"files": paths, "seconds": seconds, "peak_bytes": peak}
+    return {"files": paths, "seconds": seconds, "peak_bytes": apart.peak_bytes()}
 
 
 if __name__ == "__main__":

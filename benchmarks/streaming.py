@@ -1,8 +1,6 @@
 """Own ratings' rows a second and memory: `python -m benchmarks.streaming`."""
 
 import json
-import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -15,6 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import typer
 from rich.console import Console
+
+from benchmarks import apart
 
 MIB = 2**20
 USERS, ITEMS = 100_000, 20_000
@@ -59,9 +59,8 @@ def main(
             path = Path(scratch) / f"{count}.parquet"
             console.print(f"writing {count:,} rows")
             write_ratings(path, count)
-            command = [sys.executable, "-m", "benchmarks.streaming", "--measure", str(path)]
-            run = subprocess.run(command, capture_output=True, text=True, check=True)
-            streamed.append(Streamed(**json.loads(run.stdout.splitlines()[-1])))
+            measured = apart.last_line("benchmarks.streaming", "--measure", str(path))
+            streamed.append(Streamed(**json.loads(measured)))
             console.print(streamed[-1], highlight=False)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps([asdict(one) for one in streamed], indent=1) + "\n")
@@ -86,7 +85,7 @@ def measure(path: Path) -> Streamed:
     """Counts a table's ids, then reads all its training rows in batches of the tutorial's size."""
     from model import data, presets
 
-    start_mib = _peak_mib()
+    start_mib = apart.peak_bytes() / MIB
     start = time.perf_counter()
     ratings = data.load(str(path))
     counted = time.perf_counter() - start
@@ -95,12 +94,7 @@ def measure(path: Path) -> Streamed:
     read = sum(len(one["user_rating"]) for one in data.split(ratings).train.batch(batch))
     seconds = time.perf_counter() - start
     rates = (ratings.rows / counted, read / seconds)
-    return Streamed(ratings.rows, *rates, start_mib, _peak_mib())
-
-
-def _peak_mib() -> float:
-    # Kilobytes on Linux.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MIB
+    return Streamed(ratings.rows, *rates, start_mib, apart.peak_bytes() / MIB)
 
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
