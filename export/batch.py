@@ -111,8 +111,7 @@ def main(
             runtime.RuntimeUnavailableError,
             runtime.RuntimeFailure,
         ) as error:
-            terminal.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
-            raise typer.Exit(2) from error
+            raise console.failed(terminal, f"error: {error}", 2) from error
         problems = [f"rows are lost: {loss}" for loss in summary.losses()]
         if limits is not None and summary.parity is not None:
             problems += [str(breach) for breach in bulk.breaches(summary.parity, limits)]

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from export import publishing
+from export import console, publishing
 
 EXAMPLES = """\b
 Examples:
@@ -145,8 +145,7 @@ def main(
         bundle = read(artifacts)
         write(bundle, folder)
     except (BundleError, publishing.PublishingError) as error:
-        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(2) from error
+        raise console.failed(Console(stderr=True), f"error: {error}", 2) from error
     if not quiet:
         size = len(bundle.assets[MODEL])
         Console().print(

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-import typer
 from rich.console import Console
 from rich.table import Table
 
 from export import (
     agreement,
+    console,
     conversion,
     cuts,
     oov,
@@ -75,7 +75,7 @@ def export_features(
         quiet: whether to print nothing but errors.
     """
     if foreign:
-        raise _failed(
+        raise console.failed(
             terminal,
             f"error: {request.model} is not the tutorial's model, which {', '.join(foreign)} is "
             "for: give rows of its features with --features",
@@ -121,19 +121,16 @@ def _export(
         with progress.Stages(terminal, quiet) as stages:
             result = run(request, stages)
     except MENDABLE as error:
-        raise _failed(terminal, f"error: {error}", 2) from error
+        raise console.failed(terminal, f"error: {error}", 2) from error
     except runtime.RuntimeFailure as error:
-        raise _failed(terminal, f"not published: {error}", 1) from error
+        raise console.failed(terminal, f"not published: {error}", 1) from error
     if not quiet:
         for table in tables(result):
             Console().print(table)
     if result.chosen is None:
         reasons = selection.reasons(result.attempts, request.wanted)
-        raise _failed(terminal, "\n".join(f"not published: {reason}" for reason in reasons), 1)
+        raise console.failed(
+            terminal, "\n".join(f"not published: {reason}" for reason in reasons), 1
+        )
     if not quiet:
         Console().print(f"published {request.output_dir / 'ranker.tflite'}", soft_wrap=True)
-
-
-def _failed(terminal: Console, message: str, code: int) -> typer.Exit:
-    terminal.print(message, markup=False, highlight=False, soft_wrap=True)
-    return typer.Exit(code)

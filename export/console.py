@@ -21,9 +21,12 @@ def printable(text: str) -> str:
 
 def fail(message: str, code: int = 2) -> typer.Exit:
     """Prints one line of error and gives the exit to raise."""
-    Console(stderr=True).print(
-        f"error: {printable(message)}", markup=False, highlight=False, soft_wrap=True
-    )
+    return failed(Console(stderr=True), f"error: {printable(message)}", code)
+
+
+def failed(terminal: Console, message: str, code: int) -> typer.Exit:
+    """Prints a message as it is and gives the exit to raise."""
+    terminal.print(message, markup=False, highlight=False, soft_wrap=True)
     return typer.Exit(code)
 
 

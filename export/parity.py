@@ -148,9 +148,7 @@ def measure(
     Raises:
         RuntimeFailure: a runtime can't load or run the file.
     """
-    for runtime in runtimes:
-        on_runtime(runtime.name)
-    answers = on_each(runtimes, lambda runtime: _one_runtime(model, reference, runtime))
+    answers = on_each(runtimes, lambda one: _one_runtime(model, reference, one), on_runtime)
     measured, scores = zip(*answers, strict=True)
     return Parity(
         recipe=recipe,

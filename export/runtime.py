@@ -146,14 +146,25 @@ def named(name: str) -> Runtime:
     return runtime
 
 
-def on_each(runtimes: Sequence[Runtime], work: Callable[[Runtime], Result]) -> list[Result]:
+def on_each(
+    runtimes: Sequence[Runtime],
+    work: Callable[[Runtime], Result],
+    on_runtime: Callable[[str], None] = lambda name: None,
+) -> list[Result]:
     """Does work on several runtimes side by side: each is a process of its own.
 
     Not for timings, which others' work would disturb.
 
+    Args:
+        runtimes: which.
+        work: done on each.
+        on_runtime: told each runtime's name before they begin.
+
     Returns:
         What came of the work, in the order of the runtimes.
     """
+    for runtime in runtimes:
+        on_runtime(runtime.name)
     with ThreadPoolExecutor(max(len(runtimes), 1)) as pool:
         return list(pool.map(work, runtimes))
 

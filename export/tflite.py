@@ -27,8 +27,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 def fail(message: str, code: int) -> typer.Exit:
     """Prints one line of error and gives the exit to raise."""
-    Console(stderr=True).print(f"error: {message}", markup=False, highlight=False, soft_wrap=True)
-    return typer.Exit(code)
+    return console.failed(Console(stderr=True), f"error: {message}", code)
 
 
 @app.command(epilog=EXAMPLES)
@@ -93,8 +92,8 @@ def main(
             command.export_features(general, [o for o in given if given[o]], terminal, quiet)
             return
         if features:
-            terminal.print("error: --features is for models that are not the tutorial's: --ratings")
-            raise typer.Exit(2)
+            message = "error: --features is for models that are not the tutorial's: --ratings"
+            raise console.failed(terminal, message, 2)
         try:
             request = pipeline.Request(
                 output_dir=output_dir,
@@ -114,8 +113,7 @@ def main(
                 items=cuts.parse(items, "--items", may_be_none=False),
             )
         except command.MENDABLE as error:
-            terminal.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
-            raise typer.Exit(2) from error
+            raise console.failed(terminal, f"error: {error}", 2) from error
         command.export_ranker(request, terminal, quiet)
 
 

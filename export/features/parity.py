@@ -135,14 +135,8 @@ def measure(
     Raises:
         RuntimeFailure: a runtime can't load or run the file, or gives other shapes or NaN.
     """
-    for runtime in runtimes:
-        on_runtime(runtime.name)
-
-    def one(runtime: Runtime) -> tuple[RuntimeParity, Scores]:
-        outputs, scores = _one_runtime(content, expected, runtime)
-        return RuntimeParity(runtime.name, runtime.version, outputs), scores
-
-    measured, answers = zip(*on_each(runtimes, one), strict=True)
+    done = on_each(runtimes, lambda one: _one_runtime(content, expected, one), on_runtime)
+    measured, answers = zip(*done, strict=True)
     return Parity(
         recipe=recipe,
         file=facts(content, float_model, model),
@@ -198,7 +192,7 @@ def _lost(model: FeatureModel, float_model: flatbuffer.Model) -> tuple[tuple[int
 
 def _one_runtime(
     content: bytes, expected: Reference, runtime: Runtime
-) -> tuple[tuple[OutputParity, ...], Scores]:
+) -> tuple[RuntimeParity, Scores]:
     rows = expected.rows
     with runtime.open(content, xnnpack=False) as plain:
         plain_scores = run(plain, rows.values, expected.scores)
@@ -220,7 +214,8 @@ def _one_runtime(
         )
         for name, keras in expected.scores.items()
     )
-    return outputs, {name: np.concatenate([scores[name], odd[name]]) for name in scores}
+    flat = {name: np.concatenate([scores[name], odd[name]]) for name in scores}
+    return RuntimeParity(runtime.name, runtime.version, outputs), flat
 
 
 def run(session: Session, rows: Rows, expected: Scores) -> Scores:
