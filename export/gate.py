@@ -155,9 +155,9 @@ def _check_file(file: FileFacts, recipe: Recipe) -> Iterator[Breach]:
     if file.lookups == 0:
         yield Breach("file", "HASHTABLE_FIND ops", "0", "at least 1")
     for signature, count in file.parameters.items():
-        if count != file.trained_parameters:
+        if count != file.needed_parameters:
             where = f"file, signature {signature}"
-            yield Breach(where, "parameters", str(count), f"{file.trained_parameters}")
+            yield Breach(where, "parameters", str(count), f"{file.needed_parameters}")
     if recipe.keeps_tables_small and file.widened_tables:
         yield Breach("file", "tables widened whole", str(file.widened_tables), "0")
     for array, count in file.misrounded.items():

@@ -17,6 +17,7 @@ from export.reference import Reference
 from export.report import Origin
 from export.samples import Samples
 from export.selection import Attempt
+from export.stable_units import Simplified
 
 TEMPLATE = "report.html"
 # The order in which the bar stacks them; whatever else there is comes last.
@@ -62,6 +63,7 @@ def render(
     parity: Parity,
     reference: Reference,
     samples: Samples,
+    simplified: Simplified,
     origin: Origin,
     model: bytes,
     float32_bytes: int,
@@ -74,6 +76,7 @@ def render(
         parity: everything measured of the file.
         reference: Keras's scores.
         samples: the file's single scores, users and times.
+        simplified: the trained parts, and what became of the hidden units.
         origin: what it was made from.
         model: the file's bytes.
         float32_bytes: size of the float32 file.
@@ -91,7 +94,7 @@ def render(
         limits=limits,
         samples=samples,
         tiles=list(_tiles(parity, float32_bytes)),
-        facts=list(_facts(parity, reference, origin)),
+        facts=list(_facts(parity, reference, origin, simplified)),
         gate_rows=list(gate_rows(parity, limits)),
         tensors=tensors,
         odd_rows=list(_odd_rows(reference, samples)),
@@ -150,7 +153,9 @@ def _tiles(parity: Parity, float32_bytes: int) -> Iterator[tuple[str, str]]:
     yield f"{tau:.4f}", "Kendall tau over the catalogue"
 
 
-def _facts(parity: Parity, reference: Reference, origin: Origin) -> Iterator[tuple[str, str]]:
+def _facts(
+    parity: Parity, reference: Reference, origin: Origin, simplified: Simplified
+) -> Iterator[tuple[str, str]]:
     epochs = "" if origin.epochs is None else f", {origin.epochs} epochs"
     yield "Model", f"two embeddings and three dense layers, {origin.model}{epochs}"
     yield "Ratings", origin.ratings_source
@@ -166,7 +171,11 @@ def _facts(parity: Parity, reference: Reference, origin: Origin) -> Iterator[tup
         f"{len(reference.catalogue):,} titles for each of them",
     )
     yield "Test RMSE, Keras", f"{parity.runtimes[0].rmse_keras:.4f}"
-    yield "Trained numbers", f"{parity.file.trained_parameters:,}"
+    yield (
+        "Numbers",
+        f"{simplified.trained_parameters:,} trained, {parity.file.needed_parameters:,} in the file",
+    )
+    yield "Hidden units", str(simplified)
     yield "Versions", ", ".join(f"{name} {version}" for name, version in origin.versions.items())
     yield "File, SHA-256", parity.file.sha256
 

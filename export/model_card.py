@@ -5,7 +5,7 @@ from export.cold_start import ColdStart
 from export.parity import Parity
 from export.reference import Reference
 from export.report import Origin
-from export.serving import Ranker
+from export.stable_units import Simplified
 
 TEMPLATE = "model_card.md"
 
@@ -13,7 +13,7 @@ TEMPLATE = "model_card.md"
 def render(
     parity: Parity,
     reference: Reference,
-    ranker: Ranker,
+    simplified: Simplified,
     origin: Origin,
     float32_bytes: int,
     cold_start: tuple[ColdStart, ...] = (),
@@ -23,12 +23,13 @@ def render(
     Args:
         parity: everything measured of the file.
         reference: Keras's scores.
-        ranker: the trained parts.
+        simplified: the trained parts, and what became of the hidden units.
         origin: what it was made from.
         float32_bytes: size of the float32 file.
         cold_start: how out-of-vocabulary policies did for new ids, where measured.
     """
     limits = gate.limits_of(parity)
+    ranker = simplified.ranker
     card = html_report.environment().get_template(TEMPLATE)
     return card.render(
         title=origin.title,
@@ -43,6 +44,7 @@ def render(
         summary=quantization.RECIPES[parity.recipe].summary,
         float32_bytes=float32_bytes,
         cold_start=cold_start,
+        simplified=simplified,
         dimension=ranker.users.table.shape[1],
         untrained=origin.oov_untrained,
     ).encode()

@@ -56,6 +56,14 @@ Users: TypeAlias = Annotated[
 Items: TypeAlias = Annotated[
     str | None, typer.Option(help="Keep these items alone: a file with an id a line, or top:N.")
 ]
+KeepUnits: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--keep-units",
+        help="Keep hidden units that scores of the known ids don't need: for a file whose tables "
+        "will be changed.",
+    ),
+]
 Runtimes: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(

@@ -81,7 +81,7 @@ class FileFacts:
         custom_ops: ops that are no builtins (Flex ops are such).
         lookups: how many string look-ups (HASHTABLE_FIND) the graphs hold.
         parameters: trained numbers in each signature's graph.
-        trained_parameters: trained numbers in the Keras model.
+        needed_parameters: trained numbers, less those of units that do nothing.
         widened_tables: look-ups of a table that is first widened whole.
         misrounded: stored numbers that are not the trained ones, rounded, by array.
     """
@@ -92,7 +92,7 @@ class FileFacts:
     custom_ops: tuple[str, ...]
     lookups: int
     parameters: dict[str, int]
-    trained_parameters: int
+    needed_parameters: int
     widened_tables: int
     misrounded: dict[str, int]
 
@@ -111,7 +111,7 @@ class Parity:
 
 
 def facts(model: bytes, ranker: serving.Ranker, recipe: str) -> FileFacts:
-    """Reads what stands in a file."""
+    """Reads what stands in a file, against what must."""
     parsed = flatbuffer.read(model)
     uses = flatbuffer.op_uses(parsed)
     return FileFacts(
@@ -121,7 +121,7 @@ def facts(model: bytes, ranker: serving.Ranker, recipe: str) -> FileFacts:
         custom_ops=tuple(use.op for use in uses if use.op.startswith("CUSTOM")),
         lookups=sum(use.count for use in uses if use.op == "HASHTABLE_FIND"),
         parameters=flatbuffer.parameters(parsed),
-        trained_parameters=ranker.parameters,
+        needed_parameters=ranker.parameters,
         widened_tables=flatbuffer.widened_tables(parsed),
         misrounded=weights.misrounded(parsed, ranker, quantization.RECIPES[recipe]),
     )

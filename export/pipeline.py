@@ -27,6 +27,7 @@ from export import (
     samples,
     selection,
     serving,
+    stable_units,
 )
 from export.quantization import Recipe
 from export.runtime import Runtime
@@ -47,6 +48,7 @@ class Request:
         epochs: the preset's where None.
         oov: the out-of-vocabulary policy; measured against the others where one is named and the
             model is trained here.
+        keep_units: whether units that scores don't need go into the file too.
     """
 
     output_dir: Path
@@ -64,6 +66,7 @@ class Request:
     oov: str | None = None
     users: cuts.Cut = cuts.EVERYTHING
     items: cuts.Cut = cuts.EVERYTHING
+    keep_units: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class Result:
 class _Prepared:
     """All that recipes have in common."""
 
-    ranker: serving.Ranker
+    simplified: stable_units.Simplified
     float_model: bytes
     expected: reference.Reference
     origin: report.Origin
@@ -138,8 +141,13 @@ def _prepare(request: Request, progress: Progress) -> _Prepared:
     oov.apply(trained.model, request.oov or oov.TRAINED, *counts)
     whole = serving.ranker_of(trained.model)
     ranker = cuts.apply(whole, request.users, request.items, *counts)
+    if request.keep_units:
+        simplified = stable_units.kept(ranker)
+    else:
+        progress("looking for hidden units that scores don't need")
+        simplified = stable_units.simplify(ranker)
     progress("converting")
-    float_model = conversion.of_ranker(ranker)
+    float_model = conversion.of_ranker(simplified.ranker)
     progress("scoring the test ratings and the catalogue with Keras")
     test = data.columns(data.split(ratings, request.seed).test.take(MOST_TEST_RATINGS))
     unit = 1.0
@@ -151,7 +159,8 @@ def _prepare(request: Request, progress: Progress) -> _Prepared:
         trained.model, ranker, test, reference.dropped(whole, ranker), unit
     )
     metrics = {} if trained.training is None else {"test_rmse": trained.training.test_rmse}
-    return _Prepared(ranker, float_model, expected, _origin(request, trained), metrics, cold)
+    origin = _origin(request, trained)
+    return _Prepared(simplified, float_model, expected, origin, metrics, cold)
 
 
 def _by_id(ids: npt.NDArray[Any], counts: npt.NDArray[np.int64]) -> dict[str, int]:
@@ -178,12 +187,12 @@ def _attempt(
     progress(f"applying the recipe {recipe.name}")
     content = metadata.add(
         quantization.apply(recipe, prepared.float_model),
-        _metadata(recipe, prepared.ranker, prepared.origin, prepared.metrics),
+        _metadata(recipe, prepared.simplified.ranker, prepared.origin, prepared.metrics),
     )
     measured = parity.measure(
         recipe.name,
         content,
-        prepared.ranker,
+        prepared.simplified.ranker,
         prepared.expected,
         runtimes,
         lambda name: progress(f"proving parity of {recipe.name} on {name}"),
@@ -233,6 +242,7 @@ def _origin(request: Request, trained: _Trained) -> report.Origin:
         oov=request.oov or oov.TRAINED,
         users=str(request.users),
         items=str(request.items),
+        units="all" if request.keep_units else "needed",
     )
 
 
@@ -269,9 +279,10 @@ def _publish(
             "recipe": chosen.parity.recipe,
             **golden.cases(session, prepared.expected),
         }
+    ranker = prepared.simplified.ranker
     vocabulary = {
-        serving.USER: prepared.ranker.users.vocabulary,
-        serving.CANDIDATE: prepared.ranker.candidates.vocabulary,
+        serving.USER: ranker.users.vocabulary,
+        serving.CANDIDATE: ranker.candidates.vocabulary,
     }
     progress("drawing the report")
     taken = samples.take(chosen.content, prepared.expected, request.runtimes)
@@ -279,6 +290,7 @@ def _publish(
         chosen.parity,
         prepared.expected,
         taken,
+        prepared.simplified,
         prepared.origin,
         chosen.content,
         result.float32_bytes,
@@ -288,13 +300,15 @@ def _publish(
     card = model_card.render(
         chosen.parity,
         prepared.expected,
-        prepared.ranker,
+        prepared.simplified,
         prepared.origin,
         result.float32_bytes,
         prepared.cold_start,
     )
     measured = report.parity_json(chosen.parity, result.float32_bytes, prepared.origin)
     measured["cold_start"] = [asdict(one) for one in prepared.cold_start]
+    measured["trained_parameters"] = prepared.simplified.trained_parameters
+    measured["hidden_layers"] = [asdict(layer) for layer in prepared.simplified.layers]
     measured["frontier"] = [selection.figures(attempt) for attempt in result.attempts]
     progress("publishing")
     publishing.publish(

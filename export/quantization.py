@@ -19,8 +19,9 @@ from export import flatbuffer, rewriting, rounding
 Float32 = npt.NDArray[np.float32]
 Int8 = npt.NDArray[np.int8]
 
-# Biases and the last layer's handful of weights: rounding them saves nothing.
-MIN_DENSE_VALUES = 1024
+# Kernels of fewer numbers stay as trained. After `export.stable_units` the whole score passes
+# through two such: rounded, int8's largest error is 0.0070 instead of 0.0015, for 5 kB less.
+MIN_DENSE_VALUES = 4096
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def apply(recipe: Recipe, float_model: bytes) -> bytes:
     if tables is not None:
         _rewrite(model, "GATHER", 0, tables)
     if dense is not None:
-        _rewrite(model, "FULLY_CONNECTED", 1, dense)
+        _rewrite(model, "FULLY_CONNECTED", 1, dense, MIN_DENSE_VALUES)
     rewriting.number_tables(model)
     rewriting.count_vocabulary_ids(model)
     rewriting.drop_unused_tensors(model)
@@ -148,8 +149,18 @@ class _Site:
 _Rewriter = Callable[[_Site], list[flatbuffer.Operator]]
 
 
-def _rewrite(model: flatbuffer.Model, name: str, position: int, rewriter: _Rewriter) -> None:
-    """Replaces each op of that name, whose input at `position` is a constant float32 matrix."""
+def _rewrite(
+    model: flatbuffer.Model, name: str, position: int, rewriter: _Rewriter, least: int = 0
+) -> None:
+    """Replaces each op of that name that reads a constant float32 matrix.
+
+    Args:
+        model: changed in place.
+        name: of the ops.
+        position: of the matrix among an op's inputs.
+        rewriter: gives what stands for an op.
+        least: how many numbers the matrix has at least.
+    """
     stored: dict[int, dict[str, tuple[int, Any]]] = {}
     for subgraph in model.subgraphs:
         ops: list[flatbuffer.Operator] = []
@@ -158,7 +169,8 @@ def _rewrite(model: flatbuffer.Model, name: str, position: int, rewriter: _Rewri
             if flatbuffer.op_name(model, op) == name:
                 tensor = subgraph.tensors[flatbuffer.inputs(op)[position]]
                 values = flatbuffer.constant(model, tensor)
-            if values is None or values.dtype != np.float32 or values.ndim != 2:
+            is_matrix = values is not None and values.dtype == np.float32 and values.ndim == 2
+            if values is None or not is_matrix or values.size < least:
                 ops.append(op)
                 continue
             forms = stored.setdefault(tensor.buffer, {})
@@ -290,16 +302,12 @@ def _half(site: _Site) -> list[flatbuffer.Operator]:
 
 def _int8_dense(site: _Site) -> list[flatbuffer.Operator]:
     """Weights int8 with one scale; widened once at load, so arithmetic is float everywhere."""
-    if site.values.size < MIN_DENSE_VALUES:
-        return [site.op]
     buffer, scale = site.store("int8", lambda: rounding.quantize_tensor(site.values))
     return _widened(site, buffer, np.int8, 2, scale)
 
 
 def _dynamic_dense(site: _Site) -> list[flatbuffer.Operator]:
     """Weights int8 with one scale: per-channel ones need a version that older runtimes lack."""
-    if site.values.size < MIN_DENSE_VALUES:
-        return [site.op]
     buffer, scale = site.store("int8", lambda: rounding.quantize_tensor(site.values))
     inputs = flatbuffer.inputs(site.op)
     inputs[1] = rewriting.add_tensor(

@@ -31,6 +31,7 @@ class Origin:
         oov: the out-of-vocabulary policy.
         users: which users the file knows.
         items: which candidates it knows.
+        units: whether the file holds the hidden units that are needed, or all.
     """
 
     model: str
@@ -44,6 +45,7 @@ class Origin:
     oov: str = "trained"
     users: str = "all"
     items: str = "all"
+    units: str = "needed"
 
     def told(self) -> dict[str, Any]:
         """What differs from the usual, for the file itself, where each byte counts."""
@@ -73,7 +75,7 @@ def parity_json(parity: Parity, float32_bytes: int, origin: Origin) -> dict[str,
             "float32_bytes": float32_bytes,
             "ratio_to_float32": parity.file.bytes / float32_bytes,
             "parameters": parity.file.parameters,
-            "trained_parameters": parity.file.trained_parameters,
+            "needed_parameters": parity.file.needed_parameters,
             "lookups": parity.file.lookups,
             "custom_ops": parity.file.custom_ops,
             "widened_tables": parity.file.widened_tables,

@@ -51,6 +51,7 @@ def main(
     oov: options.Oov = None,
     users: options.Users = None,
     items: options.Items = None,
+    keep_units: options.KeepUnits = False,
     runtimes: options.Runtimes = None,
     quiet: options.Quiet = False,
 ) -> None:
@@ -88,6 +89,7 @@ def main(
                 "--oov": oov,
                 "--users": users,
                 "--items": items,
+                "--keep-units": keep_units,
             }
             command.export_features(general, [o for o in given if given[o]], terminal, quiet)
             return
@@ -111,6 +113,7 @@ def main(
                 oov=oov and check(oov),
                 users=cuts.parse(users, "--users", may_be_none=True),
                 items=cuts.parse(items, "--items", may_be_none=False),
+                keep_units=keep_units,
             )
         except command.MENDABLE as error:
             raise console.failed(terminal, f"error: {error}", 2) from error

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import settings
 
-from export import conversion, quantization, reference, runtime, serving
+from export import conversion, quantization, reference, runtime, serving, stable_units
 from model import data, ranking, train
 from tests import support
 from tests.support import Exported, Trained, WholeRun
@@ -62,9 +62,15 @@ def ranker(keras_model: ranking.MovielensModel) -> serving.Ranker:
 
 
 @pytest.fixture(scope="session")
+def simplified(ranker: serving.Ranker) -> stable_units.Simplified:
+    """What an export makes of it."""
+    return stable_units.simplify(ranker)
+
+
+@pytest.fixture(scope="session")
 def exported(
     keras_model: ranking.MovielensModel,
-    ranker: serving.Ranker,
+    simplified: stable_units.Simplified,
     test_columns: dict[str, support.Array],
 ) -> Exported:
     """Every recipe's file, and Keras's scores for the users with the most test ratings.
@@ -75,16 +81,18 @@ def exported(
     users, counts = np.unique(test_columns["user_id"], return_counts=True)
     busiest = users[np.argsort(-counts, kind="stable")[:USERS]]
     kept = np.isin(test_columns["user_id"], busiest)
-    float_model = conversion.of_ranker(ranker)
+    float_model = conversion.of_ranker(simplified.ranker)
     return Exported(
-        ranker=ranker,
+        ranker=simplified.ranker,
         float_model=float_model,
         files={
             name: quantization.apply(recipe, float_model)
             for name, recipe in quantization.RECIPES.items()
         },
         reference=reference.measure(
-            keras_model, ranker, {name: values[kept] for name, values in test_columns.items()}
+            keras_model,
+            simplified.ranker,
+            {name: values[kept] for name, values in test_columns.items()},
         ),
         measured={},
     )

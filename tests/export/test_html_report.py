@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from export import flatbuffer, html_report, quantization, report, samples
+from export import flatbuffer, html_report, quantization, report, samples, stable_units
 from tests import support
 from tests.support import Exported
 
@@ -50,11 +50,17 @@ def taken(exported: Exported) -> samples.Samples:
 
 
 @pytest.fixture(scope="session")
-def page(exported: Exported, taken: samples.Samples, origin: report.Origin) -> str:
+def page(
+    exported: Exported,
+    taken: samples.Samples,
+    simplified: stable_units.Simplified,
+    origin: report.Origin,
+) -> str:
     return html_report.render(
         exported.parity_of("int8"),
         exported.reference,
         taken,
+        simplified,
         origin,
         exported.files["int8"],
         len(exported.float_model),
@@ -166,7 +172,10 @@ def test_roles_add_up_to_the_file(exported: Exported) -> None:
 
 
 def test_every_recipe_has_a_page(
-    exported: Exported, taken: samples.Samples, origin: report.Origin
+    exported: Exported,
+    taken: samples.Samples,
+    simplified: stable_units.Simplified,
+    origin: report.Origin,
 ) -> None:
     # Only the words differ: measuring each recipe again would take minutes.
     parity = exported.parity_of("int8")
@@ -174,7 +183,13 @@ def test_every_recipe_has_a_page(
         renamed = replace(parity, recipe=recipe)
         model = exported.files[recipe]
         html = html_report.render(
-            renamed, exported.reference, taken, origin, model, len(exported.float_model)
+            renamed,
+            exported.reference,
+            taken,
+            simplified,
+            origin,
+            model,
+            len(exported.float_model),
         )
 
         assert quantization.RECIPES[recipe].summary in html.decode()
@@ -194,7 +209,10 @@ def test_samples_are_the_files_scores(exported: Exported, taken: samples.Samples
 
 
 def test_equal_figures_still_make_a_picture(
-    exported: Exported, taken: samples.Samples, origin: report.Origin
+    exported: Exported,
+    taken: samples.Samples,
+    simplified: stable_units.Simplified,
+    origin: report.Origin,
 ) -> None:
     ones = np.ones_like(taken.ndcg)
     exact = replace(
@@ -205,6 +223,8 @@ def test_equal_figures_still_make_a_picture(
         ndcg=ones,
     )
     parity, model = exported.parity_of("int8"), exported.files["int8"]
-    html = html_report.render(parity, exported.reference, exact, origin, model, len(model))
+    html = html_report.render(
+        parity, exported.reference, exact, simplified, origin, model, len(model)
+    )
 
     assert b"NaN" not in html and html.count(b"<svg") == len(FIGURES)

@@ -4,17 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from export import model_card, report
+from export import model_card, report, stable_units
 from tests.support import Exported
 
 ORIGIN = report.Origin("trained here", "embedded: x 1.0", "0" * 64, 42, 3, {"tensorflow": "2.21"})
 
 
 @pytest.fixture(scope="module")
-def card(exported: Exported) -> str:
-    parity, ranker = exported.parity_of("int8"), exported.ranker
-    size = len(exported.float_model)
-    return model_card.render(parity, exported.reference, ranker, ORIGIN, size).decode()
+def card(exported: Exported, simplified: stable_units.Simplified) -> str:
+    parity, size = exported.parity_of("int8"), len(exported.float_model)
+    return model_card.render(parity, exported.reference, simplified, ORIGIN, size).decode()
 
 
 @pytest.mark.parametrize(
@@ -42,9 +41,19 @@ def test_warns_of_the_untrained_row(card: str) -> None:
     assert "untrained" in card and "out-of-vocabulary" in card
 
 
-def test_a_given_model_was_not_trained_here(exported: Exported) -> None:
+def test_says_what_became_of_the_hidden_units(
+    card: str, simplified: stable_units.Simplified
+) -> None:
+    left = sum(layer.left for layer in simplified.layers)
+    assert f"Hidden units in the file: {left} of 320: " in card
+    assert "116,641 trained numbers" in card
+
+
+def test_a_given_model_was_not_trained_here(
+    exported: Exported, simplified: stable_units.Simplified
+) -> None:
     given = replace(ORIGIN, model="saved_model", epochs=None)
-    parity, ranker = exported.parity_of("int8"), exported.ranker
-    card = model_card.render(parity, exported.reference, ranker, given, 1_000_000).decode()
+    parity = exported.parity_of("int8")
+    card = model_card.render(parity, exported.reference, simplified, given, 1_000_000).decode()
 
     assert "Trained elsewhere" in card and "epochs" not in card

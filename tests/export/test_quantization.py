@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from export import conversion, flatbuffer, quantization, rounding
+from export import conversion, flatbuffer, quantization, rounding, serving
 from export.rounding import INT4_LEVELS, INT8_LEVELS
 from tests.support import Array, Exported, ops_named
 
+INT8 = quantization.RECIPES["int8"]
 LEVELS = pytest.mark.parametrize("levels", [INT8_LEVELS, INT4_LEVELS])
 # A row that holds numbers beyond this could overflow float32 when it is widened again.
 LARGEST = float(np.finfo(np.float32).max) / 2
@@ -183,18 +184,22 @@ def dense_weights(model: flatbuffer.Model, shape: tuple[int, ...]) -> list[tuple
     return list(found.values())
 
 
+@pytest.fixture(scope="module")
+def whole(ranker: serving.Ranker) -> bytes:
+    """The float32 model with every unit as trained: its second kernel is large enough to round."""
+    return conversion.of_ranker(ranker)
+
+
 # The first layer's two halves are one shape.
 @pytest.mark.parametrize(("shape", "count"), [((256, 32), 2), ((64, 256), 1)])
 def test_dense_weights_agree_with_ai_edge_quantizer(
-    exported: Exported, shape: tuple[int, ...], count: int
+    whole: bytes, shape: tuple[int, ...], count: int
 ) -> None:
     """Google's quantizer, weights only, gives the same weights within one of our steps."""
     recipe = quantizer_recipe.weight_only_wi8_afp32()
-    quantized = quantizer.Quantizer(exported.float_model, recipe).quantize(
-        enable_progress_report=False
-    )
+    quantized = quantizer.Quantizer(whole, recipe).quantize(enable_progress_report=False)
     theirs = dense_weights(with_buffers_inside(bytes(quantized.quantized_model)), shape)
-    ours = dense_weights(flatbuffer.read(exported.files["int8"]), shape)
+    ours = dense_weights(flatbuffer.read(quantization.apply(INT8, whole)), shape)
     assert len(ours) == len(theirs) == count
     for weights, scales in ours:
         assert scales.shape == (1, 1)
@@ -205,9 +210,11 @@ def test_dense_weights_agree_with_ai_edge_quantizer(
         assert 0 < np.abs(weights - nearest[0]).max() <= scales[0, 0]
 
 
-def test_dense_weights_are_within_half_a_step_of_the_trained_ones(exported: Exported) -> None:
-    model = flatbuffer.read(exported.files["int8"])
-    first, second = exported.ranker.dense[0].kernel.T, exported.ranker.dense[1].kernel.T
+def test_dense_weights_are_within_half_a_step_of_the_trained_ones(
+    whole: bytes, ranker: serving.Ranker
+) -> None:
+    model = flatbuffer.read(quantization.apply(INT8, whole))
+    first, second = ranker.dense[0].kernel.T, ranker.dense[1].kernel.T
     trained = {(256, 32): [first[:, :32], first[:, 32:]], (64, 256): [second]}
     for shape, kernels in trained.items():
         stored = dense_weights(model, shape)
@@ -216,3 +223,15 @@ def test_dense_weights_are_within_half_a_step_of_the_trained_ones(exported: Expo
             allowed = [scales[0, 0] * (0.5 + 1e-4) for _, scales in stored]
             errors = [np.abs(weights - kernel).max() for weights, _ in stored]
             assert any(error <= limit for error, limit in zip(errors, allowed, strict=True))
+
+
+def test_small_kernels_stay_as_trained(exported: Exported, recipe: str) -> None:
+    small = [layer.kernel for layer in exported.ranker.dense[1:]]
+    assert all(kernel.size < quantization.MIN_DENSE_VALUES for kernel in small)
+    model = flatbuffer.read(exported.files[recipe])
+    stored = [
+        flatbuffer.constant(model, graph.tensors[flatbuffer.inputs(op)[1]])
+        for graph, op in ops_named(model, "FULLY_CONNECTED")
+    ]
+    for kernel in small:
+        assert sum(np.array_equal(one, kernel.T) for one in stored if one is not None) == 3

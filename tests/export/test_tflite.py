@@ -20,6 +20,7 @@ from export import (
     report,
     rewriting,
     runtime,
+    serving,
     tflite,
 )
 from model import data
@@ -204,6 +205,20 @@ def test_given_model_is_published(
     assert comparable(published) == comparable(exported.files[quantization.DEFAULT_RECIPE])
 
 
+@pytest.mark.usefixtures("cut_down", "known_ratings")
+def test_all_units_are_kept_where_asked(
+    run: Run, saved_model: Path, ranker: serving.Ranker, tmp_path: Path
+) -> None:
+    arguments = ("--model", saved_model / "saved_model", "--runtime", NEWEST, "--quiet")
+    code, *_ = run("--keep-units", "--output-dir", tmp_path / "out", *arguments)
+    assert code == 0
+    measured = content_of(tmp_path / "out", "parity.json")
+    assert [layer["left"] for layer in measured["hidden_layers"]] == [256, 64]
+    assert measured["file"]["needed_parameters"] == ranker.parameters
+    content = metadata.read((tmp_path / "out" / "ranker.tflite").read_bytes())
+    assert content["training"]["units"] == "all"
+
+
 def content_of(folder: Path, name: str) -> Any:
     return json.loads((folder / name).read_text())
 
@@ -259,6 +274,9 @@ def test_parity_of_the_published_file(
     assert one["catalogue"]["pairs"] == one["catalogue_agreement"]["users"] * 1664
     assert one["catalogue"]["max_abs"] <= measured["limits"]["max_abs"]
     assert measured["file"]["custom_ops"] == []
+    layers = measured["hidden_layers"]
+    assert [layer["units"] for layer in layers] == [256, 64]
+    assert all(0 < layer["left"] < layer["units"] for layer in layers)
     assert measured["limits"]["reason"] == gate.LIMITS[measured["recipe"]].reason
 
 
