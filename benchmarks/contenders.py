@@ -9,11 +9,13 @@ import tensorflow as tf
 from ai_edge_quantizer import quantizer
 from ai_edge_quantizer import recipe as stock
 
-from export import conversion, metadata, pipeline, quantization, report, serving
+from export import conversion, metadata, pipeline, quantization, report, serving, stable_units
 
 NAIVE = "naive float32"
 NAIVE_QUANTIZED = "naive Optimize.DEFAULT"
 STOCK = "ai-edge-quantizer dynamic"
+# The default recipe, with the hidden units that scores don't need.
+ALL_UNITS = f"{quantization.DEFAULT_RECIPE}, all units"
 # These three have one signature, `score`.
 OTHERS = (NAIVE, NAIVE_QUANTIZED, STOCK)
 
@@ -94,9 +96,14 @@ def make(keras: tf.keras.Model, folder: Path) -> list[Contender]:
         STOCK: stock_dynamic(naive),
     }
     ranker = serving.ranker_of(keras)
-    ours = conversion.of_ranker(ranker)
+    ours = conversion.of_ranker(stable_units.simplify(ranker).ranker)
+    whole = conversion.of_ranker(ranker)
     for name, recipe in quantization.RECIPES.items():
         files[name] = metadata.add(quantization.apply(recipe, ours), _metadata(name, ranker))
+    default = quantization.RECIPES[quantization.DEFAULT_RECIPE]
+    files[ALL_UNITS] = metadata.add(
+        quantization.apply(default, whole), _metadata(default.name, ranker)
+    )
     contenders = []
     for number, (name, content) in enumerate(files.items()):
         path = folder / f"{number}.tflite"

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from export import conversion, quantization, runtime, serving
+from export import conversion, quantization, runtime, serving, stable_units
 
 RECIPE = quantization.RECIPES["int8"]
 ROUNDS = 40
@@ -68,7 +68,7 @@ def main(
 
     Example: python -m benchmarks.folded --model artifacts/trained/saved_model
     """
-    ranker = serving.ranker_of(serving.load(model))
+    ranker = stable_units.simplify(serving.ranker_of(serving.load(model))).ranker
     plain, folded = (
         quantization.apply(RECIPE, conversion.to_float32(module))
         for module in (serving.ServingModule(ranker), FoldedModule(ranker))

@@ -18,7 +18,7 @@ from rich.progress import Progress
 from benchmarks import contenders, goals, profile, tables, yardsticks
 from benchmarks.contenders import Contender
 from benchmarks.timing import Key, Kind, Task, Times, interleaved, summary
-from export import console, reference, runtime, samples, serving
+from export import console, reference, runtime, samples, serving, stable_units
 from export.agreement import agreement
 from export.runtime import RuntimeFailure, Session
 from model import data, train
@@ -124,7 +124,7 @@ def _measure(model: Path | None, folder: Path, rounds: int, progress: Progress) 
     test = data.columns(data.split(ratings).test)
     expected = reference.measure(keras, serving.ranker_of(keras), test)
     catalogue = Catalogue(expected.users[:1], expected.catalogue)
-    work = _work(serving.ranker_of(keras), catalogue)
+    work = _work(stable_units.simplify(serving.ranker_of(keras)).ranker, catalogue)
     progress.update(step, description="times")
     with ExitStack() as stack:
         sessions, failures = _sessions(stack, files, catalogue)

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import apart, contenders
-from export import conversion, quantization, serving
+from export import conversion, quantization, serving, stable_units
 from export.serving import DenseLayer, Ranker, Tower
 
 DIMENSION = 32
@@ -132,7 +132,7 @@ def write(kind: str, count: int, folder: Path) -> dict[str, Any]:
         start = time.process_time()
 
     if kind == OURS:
-        float_model = conversion.of_ranker(parts)
+        float_model = conversion.of_ranker(stable_units.simplify(parts).ranker)
         done("float32")
         for recipe in RECIPES:
             files[recipe] = quantization.apply(quantization.RECIPES[recipe], float_model)
