@@ -16,8 +16,9 @@ NAIVE_QUANTIZED = "naive Optimize.DEFAULT"
 STOCK = "ai-edge-quantizer dynamic"
 # The default recipe, with the hidden units that scores don't need.
 ALL_UNITS = f"{quantization.DEFAULT_RECIPE}, all units"
-# These three have one signature, `score`.
-OTHERS = (NAIVE, NAIVE_QUANTIZED, STOCK)
+SCORE_ALONE = f"{quantization.DEFAULT_RECIPE}, score alone"
+# These have one signature, `score`.
+SINGLE = (NAIVE, NAIVE_QUANTIZED, STOCK, SCORE_ALONE)
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class Contender:
 
     @property
     def has_rank(self) -> bool:
-        """Whether it is one of ours, with three signatures."""
-        return self.name not in OTHERS
+        """Whether it has all three signatures."""
+        return self.name not in SINGLE
 
 
 class NaiveModule(tf.Module):
@@ -55,6 +56,15 @@ class NaiveModule(tf.Module):
         """Scores pairs."""
         features = {serving.USER: user_id, serving.CANDIDATE: movie_title}
         return {serving.SCORE: self._keras(features)}
+
+
+class ScoreAlone(serving.ServingModule):
+    """Our module with one signature: what the others cost is seen beside it."""
+
+    @property
+    def signatures(self) -> dict[str, Any]:
+        """`score`."""
+        return {"score": self.score}
 
 
 def convert(module: tf.Module, *, quantized: bool = False, per_channel: bool = True) -> bytes:
@@ -96,14 +106,18 @@ def make(keras: tf.keras.Model, folder: Path) -> list[Contender]:
         STOCK: stock_dynamic(naive),
     }
     ranker = serving.ranker_of(keras)
-    ours = conversion.of_ranker(stable_units.simplify(ranker).ranker)
-    whole = conversion.of_ranker(ranker)
+    needed = stable_units.simplify(ranker).ranker
+    ours = conversion.of_ranker(needed)
+    variants = {
+        ALL_UNITS: conversion.of_ranker(ranker),
+        SCORE_ALONE: conversion.to_float32(ScoreAlone(needed)),
+    }
     for name, recipe in quantization.RECIPES.items():
         files[name] = metadata.add(quantization.apply(recipe, ours), _metadata(name, ranker))
     default = quantization.RECIPES[quantization.DEFAULT_RECIPE]
-    files[ALL_UNITS] = metadata.add(
-        quantization.apply(default, whole), _metadata(default.name, ranker)
-    )
+    for name, model in variants.items():
+        described = _metadata(default.name, ranker)
+        files[name] = metadata.add(quantization.apply(default, model), described)
     contenders = []
     for number, (name, content) in enumerate(files.items()):
         path = folder / f"{number}.tflite"

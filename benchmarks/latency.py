@@ -67,8 +67,7 @@ class Results:
     times: dict[Key, Times]
     starts: dict[tuple[str, str], Times]
     failures: dict[tuple[str, str], str]
-    work: goals.Work
-    needed: float
+    limits: list[goals.Limit]
     ndcg: dict[str, float]
     profiles: list[profile.Profile]
     titles: int
@@ -99,7 +98,7 @@ def main(
         results = _measure(model, Path(folder), rounds, progress)
     reached = [
         *goals.of_sizes(results.sizes),
-        *goals.of_times(results.times, list(RUNTIMES), results.titles, results.needed),
+        *goals.of_times(results.times, list(RUNTIMES), results.titles, results.limits),
         *goals.of_starts(results.starts),
         *goals.of_agreement(results.ndcg),
     ]
@@ -114,23 +113,23 @@ def _measure(model: Path | None, folder: Path, rounds: int, progress: Progress) 
     step = progress.add_task("model", total=None)
     ratings = data.load()
     if model is None:
-        trained, _ = train.train(ratings)
+        fresh, _ = train.train(ratings)
         model = folder / "saved_model"
-        trained.save(str(model))
+        fresh.save(str(model))
     keras = serving.load(model)
     progress.update(step, description="files")
     files = contenders.make(keras, folder)
     progress.update(step, description="Keras's order")
     test = data.columns(data.split(ratings).test)
-    expected = reference.measure(keras, serving.ranker_of(keras), test)
+    trained = serving.ranker_of(keras)
+    expected = reference.measure(keras, trained, test)
     catalogue = Catalogue(expected.users[:1], expected.catalogue)
-    work = _work(stable_units.simplify(serving.ranker_of(keras)).ranker, catalogue)
     progress.update(step, description="times")
     with ExitStack() as stack:
         sessions, failures = _sessions(stack, files, catalogue)
         bench = _Bench(stack, sessions, catalogue, model, rounds, progress)
         times = bench.run()
-        needed = goals.milliseconds_needed(work, *bench.machine)
+        limits = list(_limits(trained, catalogue, bench.machine))
         progress.update(step, description="agreement")
         ndcg = _ndcg(files, sessions, expected)
     progress.update(step, description="cold starts")
@@ -141,8 +140,7 @@ def _measure(model: Path | None, folder: Path, rounds: int, progress: Progress) 
         times=times,
         starts=starts,
         failures=failures,
-        work=work,
-        needed=needed,
+        limits=limits,
         ndcg=ndcg,
         profiles=list(_profiles(files, catalogue)),
         titles=len(catalogue.titles),
@@ -156,6 +154,16 @@ def _profiles(files: list[Contender], catalogue: Catalogue) -> Iterator[profile.
         for name in RUNTIMES:
             ops = profile.by_op(content[file], runtime.named(name), signature, count, inputs)
             yield profile.Profile(file, name, signature, count, ops)
+
+
+def _limits(
+    trained: serving.Ranker, catalogue: Catalogue, machine: tuple[Times, Times]
+) -> Iterator[goals.Limit]:
+    """Of the layers as they were trained, and of what is left of them in the file."""
+    left = stable_units.simplify(trained).ranker
+    for what, ranker in (("as trained", trained), ("in the file", left)):
+        work = _work(ranker, catalogue)
+        yield goals.Limit(what, work, goals.milliseconds_needed(work, *machine))
 
 
 def _work(ranker: serving.Ranker, catalogue: Catalogue) -> goals.Work:
@@ -307,7 +315,7 @@ def _json(results: Results, reached: list[goals.Goal]) -> dict[str, Any]:
             {"file": file, "runtime": name, **asdict(times)}
             for (file, name), times in results.starts.items()
         ],
-        "work": {**asdict(results.work), "milliseconds_needed": results.needed},
+        "limits": [asdict(one) for one in results.limits],
         "ndcg": results.ndcg,
         "profiles": [asdict(one) for one in results.profiles],
     }

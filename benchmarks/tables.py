@@ -66,13 +66,17 @@ def goals_markdown(reached: Sequence[goals.Goal]) -> str:
 
 WHY = """\
 - `score` is slower by the ADD of two halves of the first layer, which `rank` and `recommend` share
-  with it ([decision 0004](decisions/0004-one-first-layer.md) has what else was measured).
-- `rank` and `recommend` still do three quarters of naive scoring's multiply-adds: the candidates'
-  half of the first layer, and the second layer. The ADD and TOPK_V2, which naive scoring has not,
-  come on top. Less work needs the candidates' half in the file, which is the folded recipe
-  ([decision 0006](decisions/0006-no-folded-recipe.md)).
-- Cold start: at the first run the delegate packs the weights of all three signatures' graphs, where
-  the naive file has one.
+  with it ([decision 0004](decisions/0004-one-first-layer.md)); units that scores don't need are
+  left out, which saves more ([decision 0018](decisions/0018-stable-units.md); `int8, all units` is
+  the same file with them).
+- `rank` at 10,000 candidates, over the limit of the layers in the file: a fifth of the time goes to
+  TOPK_V2, which sorts them all, a tenth to hashing titles, and a sixth to the ADD, whose operands
+  no longer fit in the second-level cache. The limit counts none of these, and what it does count is
+  a third of what it is for the layers as trained.
+- Cold start: three signatures' graphs are read and given to the delegate where the naive file has
+  one, and rows and weights are widened. Filling the hash tables takes three quarters of the naive
+  file's instructions (counted with callgrind), and as many here: in the rest more ops can't hide.
+  `int8, score alone` is what the other two signatures' graphs leave; it is over 1 too.
 """
 
 
@@ -185,12 +189,17 @@ def _limit(results: Results) -> str:
     rows, inner, columns = goals.LIMIT_SHAPE
     rate = rows * inner * columns / (results.times[key].median / 1e3) / GIGA
     speed = 2 * yardsticks.COPY_BYTES / (results.times[copy].median / 1e3) / GIGA
-    work = results.work
+    moved = results.limits[0].work.moved
+    needed = ", ".join(
+        f"with the layers {one.what} {one.work.macs / 1e6:,.0f} million multiply-adds "
+        f"({one.milliseconds:.2f} ms at best)"
+        for one in results.limits
+    )
     return (
         f"NumPy's float32 product of two {rows:,} × {inner:,} matrices reaches {rate:.1f} billion "
         f"multiply-adds a second, a copy of {yardsticks.COPY_BYTES // 2**20} MiB {speed:.1f} GB/s "
-        f"(read and written). Ranking {goals.LIMIT_CANDIDATES:,} candidates takes "
-        f"{work.macs / 1e6:,.0f} million multiply-adds and moves {work.moved / 1e6:.2f} MB of ids, "
-        f"rows, scores and order: {results.needed:.2f} ms at best. What lies between the layers "
-        "is not counted, since it could stay in registers, nor are hashing and sorting.\n"
+        f"(read and written). Ranking {goals.LIMIT_CANDIDATES:,} candidates moves "
+        f"{moved / 1e6:.2f} MB of ids, rows, scores and order, and takes {needed}. What lies "
+        "between the layers is not counted, since it could stay in registers, nor are hashing and "
+        "sorting.\n"
     )
