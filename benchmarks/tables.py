@@ -76,7 +76,7 @@ WHY = """\
 - Cold start: three signatures' graphs are read and given to the delegate where the naive file has
   one, and rows and weights are widened. Filling the hash tables takes three quarters of the naive
   file's instructions (counted with callgrind), and as many here: in the rest more ops can't hide.
-  `int8, score alone` is what the other two signatures' graphs leave; it is over 1 too.
+  `int8, score alone` shows what the other two signatures' graphs add.
 """
 
 
