@@ -14,11 +14,13 @@ Float32 = npt.NDArray[np.float32]
 Bool = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int64]
 
-# Pairs that sums are bounded for: all of MovieLens 100k's, in two seconds. Of larger vocabularies
-# groups of rows stand for rows, which is as safe, and finds fewer units.
-MOST_PAIRS = 2_000_000
-# Pairs at a time, and groups of a table at most: 64 MiB for a layer of 256 units.
-BLOCK = 65_536
+# What bounding may take: all pairs of MovieLens 100k's in two seconds. Of larger vocabularies or
+# layers groups of rows stand for rows, which is as safe, and finds fewer units.
+MULTIPLY_ADDS = 40_000_000_000
+# Values of a layer at a time, 64 MiB.
+BLOCK_VALUES = 2**24
+# How far a merged unit may be scaled: its bias must stay within float32.
+MOST_SCALE = 1000.0
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Simplified:
         )
 
 
-def simplify(ranker: Ranker, most_pairs: int = MOST_PAIRS) -> Simplified:
+def simplify(ranker: Ranker, most_pairs: int | None = None) -> Simplified:
     """Leaves out hidden units that never fire, and merges those that always do.
 
     A ranker knows finitely many ids, so each unit's sum has bounds. Where it is never above 0,
@@ -92,7 +94,7 @@ def simplify(ranker: Ranker, most_pairs: int = MOST_PAIRS) -> Simplified:
 
     Args:
         ranker: what was trained; its tables' rows, 0 among them, are all that it can be asked for.
-        most_pairs: of rows, or groups of rows, to bound sums for.
+        most_pairs: of rows, or groups of rows, to bound sums for; else as many as can be afforded.
 
     Returns:
         A ranker with the same scores, but for float32's rounding.
@@ -144,7 +146,8 @@ def _without(
     followings = [following.kernel[kept]]
     for unit, sign, weights in merged:
         kernel, bias = layer.kernel[:, active] @ weights, layer.bias[active] @ weights
-        scale = np.abs(kernel).max() / largest if largest and kernel.any() else np.float32(1)
+        ratio = np.abs(kernel).max() / largest if largest else 1.0
+        scale = np.float32(np.clip(ratio, 1 / MOST_SCALE, MOST_SCALE))
         kernels.append((kernel / scale)[:, None])
         biases.append((bias / scale)[None])
         row = np.zeros((1, outgoing.shape[1]), np.float32)
@@ -156,7 +159,7 @@ def _without(
     )
 
 
-def ranges(ranker: Ranker, most_pairs: int = MOST_PAIRS) -> tuple[Range, ...]:
+def ranges(ranker: Ranker, most_pairs: int | None = None) -> tuple[Range, ...]:
     """Bounds of all dense layers' sums over all pairs of rows, as float32 computes them.
 
     Args:
@@ -164,8 +167,11 @@ def ranges(ranker: Ranker, most_pairs: int = MOST_PAIRS) -> tuple[Range, ...]:
         most_pairs: up to them, and for the first layer always, bounds are attained. Beyond, they
             are those of groups of rows: a group's values lie around a midpoint within a radius,
             and so do their sums (Rump, "Fast and Parallel Interval Arithmetic", BIT 1999).
+            As many as can be afforded where left out.
     """
-    first = ranker.dense[0]
+    first, *others = ranker.dense
+    most_pairs = most_pairs or MULTIPLY_ADDS // max(sum(one.kernel.size for one in others), 1)
+    at_once = max(BLOCK_VALUES // max(layer.bias.size for layer in ranker.dense), 1)
     at = ranker.users.table.shape[1]
     tables = ranker.users.table, ranker.candidates.table
     users, candidates = (
@@ -173,7 +179,7 @@ def ranges(ranker: Ranker, most_pairs: int = MOST_PAIRS) -> tuple[Range, ...]:
         for table, kernel, count in zip(
             tables,
             (first.kernel[:at], first.kernel[at:]),
-            _counts(len(tables[0]), len(tables[1]), most_pairs),
+            _counts(len(tables[0]), len(tables[1]), most_pairs, at_once),
             strict=True,
         )
     )
@@ -185,17 +191,17 @@ def ranges(ranker: Ranker, most_pairs: int = MOST_PAIRS) -> tuple[Range, ...]:
         )
     ]
     deeper = None
-    for sums in _blocks(users, candidates, first.bias):
+    for sums in _blocks(users, candidates, first.bias, at_once):
         block = _deeper(sums, ranker.dense)
         deeper = block if deeper is None else [a | b for a, b in zip(deeper, block, strict=True)]
     return (*found, *(deeper or []))
 
 
-def _counts(users: int, candidates: int, most_pairs: int) -> tuple[int, int]:
+def _counts(users: int, candidates: int, most_pairs: int, most: int) -> tuple[int, int]:
     """How many groups either table's rows are put into: one a row where all pairs fit."""
     fewer, more = sorted((users, candidates))
-    few = min(fewer, max(math.isqrt(most_pairs), 1), BLOCK)
-    many = min(more, max(most_pairs // few, 1), BLOCK)
+    few = min(fewer, max(math.isqrt(most_pairs), 1), most)
+    many = min(more, max(most_pairs // few, 1), most)
     return (few, many) if users <= candidates else (many, few)
 
 
@@ -228,9 +234,9 @@ def _groups(table: Float32, rows: Rows, count: int) -> Iterator[Rows]:
     yield from _groups(table, rows[order[at:]], count - count // 2)
 
 
-def _blocks(users: Range, candidates: Range, bias: Float32) -> Iterator[Range]:
+def _blocks(users: Range, candidates: Range, bias: Float32, at_once: int) -> Iterator[Range]:
     """Bounds of the first layer's sums, of some users' groups with all candidates'."""
-    step = max(BLOCK // len(candidates.least), 1)
+    step = max(at_once // len(candidates.least), 1)
     exact = users.least is users.greatest and candidates.least is candidates.greatest
     for start in range(0, len(users.least), step):
         least, greatest = (

@@ -73,6 +73,8 @@ def test_scores_stay(ranker: serving.Ranker, most_pairs: int) -> None:
     # Kernels of merged units are sums in float32, of numbers up to the largest in the ranker.
     sums = max(float(np.abs(one).max()) for one in layer_sums(ranker))
     np.testing.assert_allclose(after, before, atol=1e-5 * max(sums, 1.0))
+    for layer in simplified.ranker.dense:
+        assert layer.kernel.dtype == layer.bias.dtype == np.float32
     counted = stable_units.kept(simplified.ranker).layers
     assert [one.left for one in simplified.layers] == [one.units for one in counted]
     assert simplified.trained_parameters == ranker.parameters >= simplified.ranker.parameters
@@ -164,6 +166,32 @@ def test_active_units_become_two() -> None:
     assert str(stable_units.kept(ranker)) == "10, as trained"
 
 
+def test_merged_units_stay_finite() -> None:
+    """Kernels far smaller than what they are merged beside, and biases far larger."""
+    ranker = made(0, (4, 5), (10,), 1.0)
+    first = ranker.dense[0]
+    kernel, bias = first.kernel.copy(), first.bias.copy()
+    kernel[:, :8] *= np.float32(1e-30)
+    bias[:8] = 50
+    ranker = replace(ranker, dense=(replace(first, kernel=kernel, bias=bias), ranker.dense[1]))
+    simplified = stable_units.simplify(ranker)
+    assert simplified.layers[0].left < 10
+    assert all(np.isfinite(layer.bias).all() for layer in simplified.ranker.dense)
+    np.testing.assert_allclose(scores(simplified.ranker), scores(ranker), rtol=1e-5, atol=1e-3)
+
+
+def test_no_more_pairs_than_can_be_afforded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eleven rows a side, with 28 multiply-adds a pair after the first layer."""
+    ranker = made(0, (11, 11), (6, 4), 3.0)
+    assert sum(layer.kernel.size for layer in ranker.dense[1:]) == 28
+    exact = stable_units.ranges(ranker, 121)
+    for budget, same in ((28 * 121, True), (28 * 121 - 1, False)):
+        monkeypatch.setattr(stable_units, "MULTIPLY_ADDS", budget)
+        found = stable_units.ranges(ranker)
+        width, least_width = (one[-1].greatest - one[-1].least for one in (found, exact))
+        assert (width == least_width).all() if same else (width > least_width).all()
+
+
 def test_the_tutorials_model(ranker: serving.Ranker, simplified: stable_units.Simplified) -> None:
     """Every pair of rows, plainly and in float64: 1.6 million scores, and the units left out."""
     at = ranker.users.table.shape[1]
@@ -200,7 +228,7 @@ def test_the_gate_sees_a_unit_wrongly_judged(
     """Bounds that are too near 0 by a little: the file no longer scores as Keras does."""
     ranges = stable_units.ranges
 
-    def wrong(ranker: serving.Ranker, most_pairs: int) -> tuple[stable_units.Range, ...]:
+    def wrong(ranker: serving.Ranker, most_pairs: int | None) -> tuple[stable_units.Range, ...]:
         shift = np.float32(0.05)
         return tuple(
             stable_units.Range(one.least, one.greatest - shift)
