@@ -80,10 +80,11 @@ class FileFacts:
         ops: the op list, by signature.
         custom_ops: ops that are no builtins (Flex ops are such).
         lookups: how many string look-ups (HASHTABLE_FIND) the graphs hold.
-        parameters: trained numbers in each signature's graph.
-        needed_parameters: trained numbers, less those of units that do nothing.
+        parameters: numbers of tables and dense layers in each signature's graph.
+        needed_parameters: as many as there must be: those trained, with `export.stable_units`
+            left out or merged.
         widened_tables: look-ups of a table that is first widened whole.
-        misrounded: stored numbers that are not the trained ones, rounded, by array.
+        misrounded: stored numbers that are not the needed ones, rounded, by array.
     """
 
     bytes: int

@@ -23,7 +23,7 @@ def misrounded(model: flatbuffer.Model, ranker: serving.Ranker, recipe: Recipe) 
 
     Args:
         model: the file, parsed.
-        ranker: what was trained.
+        ranker: what was trained, as `export.stable_units` leaves it.
         recipe: how its numbers are stored.
 
     Returns:
