@@ -129,7 +129,7 @@ def _without(
     A merged unit is scaled to the largest weight of those that are left, since a kernel is stored
     with one scale; one that never fires is left where none else would be.
     """
-    kept = ~inactive & ~active
+    staying = ~inactive & ~active
     outgoing = following.kernel[active]
     merged = [
         (unit, sign, np.maximum(sign * outgoing[:, unit], 0))
@@ -138,12 +138,12 @@ def _without(
         if (sign * outgoing[:, unit] > 0).any()
     ]
     if len(merged) >= active.sum():
-        kept, merged = ~inactive, []
-    if not kept.any() and not merged:
-        kept[0] = True
-    largest = np.abs(layer.kernel[:, kept]).max(initial=0)
-    kernels, biases = [layer.kernel[:, kept]], [layer.bias[kept]]
-    followings = [following.kernel[kept]]
+        staying, merged = ~inactive, []
+    if not staying.any() and not merged:
+        staying[0] = True
+    largest = np.abs(layer.kernel[:, staying]).max(initial=0)
+    kernels, biases = [layer.kernel[:, staying]], [layer.bias[staying]]
+    followings = [following.kernel[staying]]
     for unit, sign, weights in merged:
         kernel, bias = layer.kernel[:, active] @ weights, layer.bias[active] @ weights
         ratio = np.abs(kernel).max() / largest if largest else 1.0
