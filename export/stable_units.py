@@ -34,10 +34,6 @@ class Range:
         """Of each unit: two of `float32[units]`."""
         return Range(self.least.min(axis=0), self.greatest.max(axis=0))
 
-    def have_zero_between(self) -> bool:
-        """Whether no unit is stable, nor would be for more pairs."""
-        return bool(((self.least < 0) & (self.greatest > 0)).all())
-
     def __or__(self, other: "Range") -> "Range":
         return Range(np.minimum(self.least, other.least), np.maximum(self.greatest, other.greatest))
 
@@ -104,7 +100,7 @@ def simplify(ranker: Ranker, most_pairs: int | None = None) -> Simplified:
         A ranker with the same scores, but for float32's rounding.
     """
     dense = list(ranker.dense)
-    bounds = ranges(ranker, most_pairs, whole=False)
+    bounds = ranges(ranker, most_pairs)
     layers = []
     # Backwards: active units are merged into fewer where fewer follow.
     for index in reversed(range(len(dense) - 1)):
@@ -163,7 +159,7 @@ def _without(
     )
 
 
-def ranges(ranker: Ranker, most_pairs: int | None = None, whole: bool = True) -> tuple[Range, ...]:
+def ranges(ranker: Ranker, most_pairs: int | None = None) -> tuple[Range, ...]:
     """Bounds of all dense layers' sums over all pairs of rows, as float32 computes them.
 
     Args:
@@ -172,8 +168,6 @@ def ranges(ranker: Ranker, most_pairs: int | None = None, whole: bool = True) ->
             are those of groups of rows: a group's values lie around a midpoint within a radius,
             and so do their sums (Rump, "Fast and Parallel Interval Arithmetic", BIT 1999).
             As many as can be afforded where left out.
-        whole: whether to go on where all units' bounds have 0 between them, and none can be
-            stable any more.
     """
     first, *others = ranker.dense
     most_pairs = most_pairs or MULTIPLY_ADDS // max(sum(one.kernel.size for one in others), 1)
@@ -200,9 +194,6 @@ def ranges(ranker: Ranker, most_pairs: int | None = None, whole: bool = True) ->
     for sums in _blocks(users, candidates, first.bias, at_once):
         block = _deeper(sums, ranker.dense)
         deeper = block if deeper is None else [a | b for a, b in zip(deeper, block, strict=True)]
-        # The last layer's sums are scores: nothing follows from their sign.
-        if not whole and all(one.have_zero_between() for one in deeper[:-1]):
-            break
     return (*found, *(deeper or []))
 
 

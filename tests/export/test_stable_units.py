@@ -180,19 +180,6 @@ def test_merged_units_stay_finite() -> None:
     np.testing.assert_allclose(scores(simplified.ranker), scores(ranker), rtol=1e-5, atol=1e-3)
 
 
-@given(rankers, st.sampled_from([10, 1_000]))
-@settings(max_examples=100)
-def test_stops_only_where_nothing_is_stable(ranker: serving.Ranker, most_pairs: int) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        # Some rows of users at a time, so that there is something to stop before.
-        patch.setattr(stable_units, "BLOCK_VALUES", 200)
-        whole = stable_units.ranges(ranker, most_pairs)
-        short = stable_units.ranges(ranker, most_pairs, whole=False)
-    for one, other in zip(whole[:-1], short[:-1], strict=True):
-        assert np.array_equal(one.greatest <= 0, other.greatest <= 0)
-        assert np.array_equal(one.least >= 0, other.least >= 0)
-
-
 def test_no_more_pairs_than_can_be_afforded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Eleven rows a side, with 28 multiply-adds a pair after the first layer."""
     ranker = made(0, (11, 11), (6, 4), 3.0)
@@ -241,15 +228,13 @@ def test_the_gate_sees_a_unit_wrongly_judged(
     """Bounds that are too near 0 by a little: the file no longer scores as Keras does."""
     ranges = stable_units.ranges
 
-    def wrong(
-        ranker: serving.Ranker, most_pairs: int | None, whole: bool
-    ) -> tuple[stable_units.Range, ...]:
+    def wrong(ranker: serving.Ranker, most_pairs: int | None) -> tuple[stable_units.Range, ...]:
         shift = np.float32(0.05)
         return tuple(
             stable_units.Range(one.least, one.greatest - shift)
             if fault == "never fires"
             else stable_units.Range(one.least + shift, one.greatest)
-            for one in ranges(ranker, most_pairs, whole)
+            for one in ranges(ranker, most_pairs)
         )
 
     monkeypatch.setattr(stable_units, "ranges", wrong)
