@@ -19,6 +19,8 @@ Rows = npt.NDArray[np.int64]
 MULTIPLY_ADDS = 40_000_000_000
 # Values of a layer at a time, 64 MiB.
 BLOCK_VALUES = 2**24
+# Of either table, looked at first: where nothing is stable for them the rest need not be.
+SAMPLE_ROWS = 100
 # How far a merged unit may be scaled: its bias must stay within float32.
 MOST_SCALE = 1000.0
 
@@ -33,6 +35,10 @@ class Range:
     def over_all(self) -> "Range":
         """Of each unit: two of `float32[units]`."""
         return Range(self.least.min(axis=0), self.greatest.max(axis=0))
+
+    def may_be_stable(self) -> bool:
+        """Whether more pairs may still leave a unit on one side of 0."""
+        return bool(((self.least >= 0) | (self.greatest <= 0)).any())
 
     def __or__(self, other: "Range") -> "Range":
         return Range(np.minimum(self.least, other.least), np.maximum(self.greatest, other.greatest))
@@ -99,6 +105,8 @@ def simplify(ranker: Ranker, most_pairs: int | None = None) -> Simplified:
     Returns:
         A ranker with the same scores, but for float32's rounding.
     """
+    if not any(one.may_be_stable() for one in ranges(_sample(ranker))[:-1]):
+        return kept(ranker)
     dense = list(ranker.dense)
     bounds = ranges(ranker, most_pairs)
     layers = []
@@ -119,6 +127,15 @@ def kept(ranker: Ranker) -> Simplified:
     """A ranker with every unit as trained."""
     layers = (layer.bias.size for layer in ranker.dense[:-1])
     return Simplified(ranker, tuple(LayerUnits(n, 0, 0, n) for n in layers), ranker.parameters)
+
+
+def _sample(ranker: Ranker) -> Ranker:
+    """A ranker of some of the rows: what is not stable for them is not for all."""
+    users, candidates = (
+        replace(tower, table=tower.table[:: max(len(tower.table) // SAMPLE_ROWS, 1)])
+        for tower in (ranker.users, ranker.candidates)
+    )
+    return replace(ranker, users=users, candidates=candidates)
 
 
 def _without(

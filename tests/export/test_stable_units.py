@@ -180,6 +180,18 @@ def test_merged_units_stay_finite() -> None:
     np.testing.assert_allclose(scores(simplified.ranker), scores(ranker), rtol=1e-5, atol=1e-3)
 
 
+@given(rankers, st.sampled_from([1, 3, 100]))
+@settings(max_examples=100)
+def test_a_sample_hides_nothing(ranker: serving.Ranker, rows: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stable_units, "SAMPLE_ROWS", rows)
+        found = stable_units.simplify(ranker)
+    bounds = stable_units.ranges(ranker)
+    assert [layer.inactive for layer in found.layers] == [
+        int((one.greatest <= 0).sum()) for one in bounds[:-1]
+    ]
+
+
 def test_no_more_pairs_than_can_be_afforded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Eleven rows a side, with 28 multiply-adds a pair after the first layer."""
     ranker = made(0, (11, 11), (6, 4), 3.0)
