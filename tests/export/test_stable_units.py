@@ -240,7 +240,9 @@ def test_the_gate_sees_a_unit_wrongly_judged(
     """Bounds that are too near 0 by a little: the file no longer scores as Keras does."""
     ranges = stable_units.ranges
 
-    def wrong(ranker: serving.Ranker, most_pairs: int | None) -> tuple[stable_units.Range, ...]:
+    def wrong(
+        ranker: serving.Ranker, most_pairs: int | None = None
+    ) -> tuple[stable_units.Range, ...]:
         shift = np.float32(0.05)
         return tuple(
             stable_units.Range(one.least, one.greatest - shift)
