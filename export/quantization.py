@@ -169,8 +169,12 @@ def _rewrite(
             if flatbuffer.op_name(model, op) == name:
                 tensor = subgraph.tensors[flatbuffer.inputs(op)[position]]
                 values = flatbuffer.constant(model, tensor)
-            is_matrix = values is not None and values.dtype == np.float32 and values.ndim == 2
-            if values is None or not is_matrix or values.size < least:
+            if (
+                values is None
+                or values.dtype != np.float32
+                or values.ndim != 2
+                or values.size < least
+            ):
                 ops.append(op)
                 continue
             forms = stored.setdefault(tensor.buffer, {})

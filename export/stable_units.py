@@ -1,7 +1,9 @@
 """Stable units: hidden units that do the same for all ids, and a ranker that does without them."""
 
+import functools
 import itertools
 import math
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -35,6 +37,11 @@ class Range:
     def over_all(self) -> "Range":
         """Of each unit: two of `float32[units]`."""
         return Range(self.least.min(axis=0), self.greatest.max(axis=0))
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether both are one array: sums themselves, of rows that stand alone."""
+        return self.least is self.greatest
 
     def may_be_stable(self) -> bool:
         """Whether more pairs may still leave a unit on one side of 0."""
@@ -190,28 +197,18 @@ def ranges(ranker: Ranker, most_pairs: int | None = None) -> tuple[Range, ...]:
     most_pairs = most_pairs or MULTIPLY_ADDS // max(sum(one.kernel.size for one in others), 1)
     at_once = max(BLOCK_VALUES // max(layer.bias.size for layer in ranker.dense), 1)
     at = ranker.users.table.shape[1]
-    tables = ranker.users.table, ranker.candidates.table
-    users, candidates = (
-        _halves(table, kernel, count)
-        for table, kernel, count in zip(
-            tables,
-            (first.kernel[:at], first.kernel[at:]),
-            _counts(len(tables[0]), len(tables[1]), most_pairs, at_once),
-            strict=True,
-        )
-    )
+    user_table, candidate_table = ranker.users.table, ranker.candidates.table
+    groups = _counts(len(user_table), len(candidate_table), most_pairs, at_once)
+    users = _halves(user_table, first.kernel[:at], groups[0])
+    candidates = _halves(candidate_table, first.kernel[at:], groups[1])
     all_users, all_candidates = users.over_all(), candidates.over_all()
-    found = [
-        Range(
-            all_users.least + all_candidates.least + first.bias,
-            all_users.greatest + all_candidates.greatest + first.bias,
-        )
-    ]
-    deeper = None
-    for sums in _blocks(users, candidates, first.bias, at_once):
-        block = _deeper(sums, ranker.dense)
-        deeper = block if deeper is None else [a | b for a, b in zip(deeper, block, strict=True)]
-    return (*found, *(deeper or []))
+    shallow = Range(
+        all_users.least + all_candidates.least + first.bias,
+        all_users.greatest + all_candidates.greatest + first.bias,
+    )
+    blocks = _blocks(users, candidates, first.bias, at_once)
+    by_layer = zip(*(_deeper(sums, ranker.dense) for sums in blocks), strict=True)
+    return (shallow, *(functools.reduce(operator.or_, layer) for layer in by_layer))
 
 
 def _counts(users: int, candidates: int, most_pairs: int, most: int) -> tuple[int, int]:
@@ -254,25 +251,23 @@ def _groups(table: Float32, rows: Rows, count: int) -> Iterator[Rows]:
 def _blocks(users: Range, candidates: Range, bias: Float32, at_once: int) -> Iterator[Range]:
     """Bounds of the first layer's sums, of some users' groups with all candidates'."""
     step = max(at_once // len(candidates.least), 1)
-    exact = users.least is users.greatest and candidates.least is candidates.greatest
+
+    def sums(some: Float32, others: Float32) -> Float32:
+        return (some[:, None] + (others + bias)).reshape(-1, len(bias))
+
+    exact = users.is_exact and candidates.is_exact
     for start in range(0, len(users.least), step):
-        least, greatest = (
-            (one[start : start + step, None] + (other + bias)).reshape(-1, len(bias))
-            for one, other in (
-                (users.least, candidates.least),
-                (users.greatest, candidates.greatest),
-            )
-        )
-        yield Range(least, least if exact else greatest)
+        some = slice(start, start + step)
+        least = sums(users.least[some], candidates.least)
+        yield Range(least, least if exact else sums(users.greatest[some], candidates.greatest))
 
 
 def _deeper(sums: Range, dense: tuple[DenseLayer, ...]) -> list[Range]:
     """Bounds of the sums of all layers after the first, given the first one's by groups."""
     found = []
     for layer, following in itertools.pairwise(dense):
-        exact = sums.least is sums.greatest
         low = np.maximum(sums.least, 0) if layer.relu else sums.least
-        if exact:
+        if sums.is_exact:
             least = greatest = low @ following.kernel + following.bias
         else:
             high = np.maximum(sums.greatest, 0) if layer.relu else sums.greatest
