@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import typer
 from rich.console import Console
 
+from benchmarks import record
 from export import flatbuffer
 
 MIB = 2**20
@@ -76,8 +77,7 @@ def main(
                 one = _run(model, Path(scratch), rows, count, reference)
                 measured.append(one)
                 console.print(one, highlight=False)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps([asdict(one) for one in measured], indent=1) + "\n")
+    record.write(output, [asdict(one) for one in measured])
 
 
 def write_pairs(model: Path, rows: int, folder: Path) -> None:

@@ -9,6 +9,7 @@ import tensorflow as tf
 from ai_edge_quantizer import quantizer
 from ai_edge_quantizer import recipe as stock
 
+from benchmarks.alone import ScoreAlone
 from export import conversion, metadata, pipeline, quantization, report, serving, stable_units
 
 NAIVE = "naive float32"
@@ -58,15 +59,6 @@ class NaiveModule(tf.Module):
         return {serving.SCORE: self._keras(features)}
 
 
-class ScoreAlone(serving.ServingModule):
-    """Our module with one signature: what the others cost is seen beside it."""
-
-    @property
-    def signatures(self) -> dict[str, Any]:
-        """`score`."""
-        return {"score": self.score}
-
-
 def convert(module: tf.Module, *, quantized: bool = False, per_channel: bool = True) -> bytes:
     """Converts a module's `score`, with the converter's defaults.
 
@@ -108,16 +100,13 @@ def make(keras: tf.keras.Model, folder: Path) -> list[Contender]:
     ranker = serving.ranker_of(keras)
     needed = stable_units.simplify(ranker).ranker
     ours = conversion.of_ranker(needed)
-    variants = {
-        ALL_UNITS: conversion.of_ranker(ranker),
-        SCORE_ALONE: conversion.to_float32(ScoreAlone(needed)),
-    }
-    for name, recipe in quantization.RECIPES.items():
-        files[name] = metadata.add(quantization.apply(recipe, ours), _metadata(name, ranker))
     default = quantization.RECIPES[quantization.DEFAULT_RECIPE]
-    for name, model in variants.items():
-        described = _metadata(default.name, ranker)
-        files[name] = metadata.add(quantization.apply(default, model), described)
+    made = {name: (recipe, ours) for name, recipe in quantization.RECIPES.items()}
+    made[ALL_UNITS] = default, conversion.of_ranker(ranker)
+    made[SCORE_ALONE] = default, conversion.to_float32(ScoreAlone(needed))
+    for name, (recipe, model) in made.items():
+        described = _metadata(recipe.name, ranker)
+        files[name] = metadata.add(quantization.apply(recipe, model), described)
     contenders = []
     for number, (name, content) in enumerate(files.items()):
         path = folder / f"{number}.tflite"

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks import apart, growth_document, made
+from benchmarks import apart, growth_document, made, record
 from benchmarks.goals import Goal
 from benchmarks.latency import Catalogue
 from benchmarks.timing import Key, Task, Times, interleaved, summary
@@ -102,14 +102,13 @@ def main(
     ):
         growth = _measure(chosen, rounds, files or Path(scratch), progress)
     reached = list(goals(growth, chosen[-1]))
-    output.parent.mkdir(parents=True, exist_ok=True)
     content = {
         "made": [asdict(one) for one in growth.made],
         "loaded": [asdict(one) for one in growth.loaded],
         "times": [{**asdict(key), **asdict(times)} for key, times in growth.times.items()],
         "goals": [{**asdict(goal), "met": goal.met} for goal in reached],
     }
-    output.write_text(json.dumps(content, indent=1) + "\n")
+    record.write(output, content)
     plot = document.with_suffix(".svg")
     growth_document.write(growth, reached, document, plot)
     Console().print(f"written: {output}, {document}, {plot}", soft_wrap=True)

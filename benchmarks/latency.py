@@ -1,6 +1,5 @@
 """Size, speed and ranking of each file: `python -m benchmarks.latency`."""
 
-import json
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks import contenders, goals, profile, tables, yardsticks
+from benchmarks import contenders, goals, profile, record, tables, yardsticks
 from benchmarks.contenders import Contender
 from benchmarks.timing import Key, Kind, Task, Times, interleaved, summary
 from export import console, reference, runtime, samples, serving, stable_units
@@ -104,8 +103,7 @@ def main(
         *goals.of_starts(results.starts),
         *goals.of_agreement(results.ndcg),
     ]
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(_json(results, reached), indent=1) + "\n")
+    record.write(output, _json(results, reached))
     document.write_text(tables.latency_document(results, reached, list(RUNTIMES)))
     Console().print(tables.goals_table(reached))
     Console().print(f"written: {output}, {document}", soft_wrap=True)

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import typer
 from rich.console import Console
 
-from benchmarks import apart
+from benchmarks import apart, record
 
 MIB = 2**20
 USERS, ITEMS = 100_000, 20_000
@@ -62,8 +62,7 @@ def main(
             measured = apart.last_line("benchmarks.streaming", "--measure", str(path))
             streamed.append(Streamed(**json.loads(measured)))
             console.print(streamed[-1], highlight=False)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps([asdict(one) for one in streamed], indent=1) + "\n")
+    record.write(output, [asdict(one) for one in streamed])
 
 
 def write_ratings(path: Path, rows: int) -> None:

@@ -4,13 +4,14 @@ import subprocess
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from hypothesis import settings
 
+from benchmarks.alone import ScoreAlone
 from export import conversion, quantization, reference, runtime, serving, stable_units
 from model import data, ranking, train
 from tests import support
@@ -178,14 +179,6 @@ def session(exported: Exported) -> runtime.Session:
     return support.warm(support.NEWEST).open(exported.files[quantization.DEFAULT_RECIPE])
 
 
-class _Score(serving.ServingModule):
-    """The signature `score` alone."""
-
-    @property
-    def signatures(self) -> dict[str, Any]:
-        return {"score": self.score}
-
-
 @pytest.fixture(scope="session")
 def small_ranker() -> serving.Ranker:
     """A ranker of three users and four titles, of random numbers."""
@@ -207,5 +200,5 @@ def small_ranker() -> serving.Ranker:
 @pytest.fixture(scope="session")
 def small_model(small_ranker: serving.Ranker) -> bytes:
     """Its `score`, as an int8 file of some kilobytes: most of its bytes are the graph's."""
-    float_model = conversion.to_float32(_Score(small_ranker))
+    float_model = conversion.to_float32(ScoreAlone(small_ranker))
     return quantization.apply(quantization.RECIPES["int8"], float_model)

@@ -4,19 +4,12 @@ from typing import Any
 
 import pytest
 
-from export import conversion, flatbuffer, quantization, serving
+from benchmarks.alone import ScoreAlone
+from export import conversion, flatbuffer, quantization
 from tests.support import Exported
 
 # Three signatures for the price of one, but for their ops: see docs/decisions/0004.
 SIGNATURES_COST = 1.05
-
-
-class ScoreAlone(serving.ServingModule):
-    """The serving module with one signature."""
-
-    @property
-    def signatures(self) -> dict[str, Any]:
-        return {"score": self.score}
 
 
 @pytest.fixture(scope="module")
